@@ -1,0 +1,2 @@
+//! The coherence daemon.
+fn main() {}
