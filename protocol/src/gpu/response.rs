@@ -1,0 +1,112 @@
+//! Encoding of responses, VIRTIO 1.4 section 5.7.6.7.
+
+use zerocopy::IntoBytes;
+
+use super::error::ErrorCode;
+use super::header::Header;
+use super::limits::{EDID_LEN, MAX_SCANOUTS};
+use super::wire::{CapsetInfo, DisplayOne, EdidHead, MapInfoBody};
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// OK_NODATA
+    OkNoData,
+    /// OK_DISPLAY_INFO: the enabled scanouts, in order.
+    DisplayInfo(Vec<DisplayOne>),
+    /// OK_CAPSET_INFO
+    CapsetInfo(CapsetInfo),
+    /// OK_CAPSET
+    Capset(Vec<u8>),
+    /// OK_EDID: the blocks, at most 1024 bytes.
+    Edid(Vec<u8>),
+    /// OK_RESOURCE_UUID
+    Uuid([u8; 16]),
+    /// OK_MAP_INFO: 1 cached, 2 uncached, 3 write-combining, and no other bit, because Linux
+    /// compares the whole word.
+    MapInfo(u32),
+    /// One of the error codes.
+    Error(ErrorCode),
+}
+
+impl Response {
+    /// The code in the header.
+    pub fn kind(&self) -> u32 {
+        match self {
+            Self::OkNoData => 0x1100,
+            Self::DisplayInfo(_) => 0x1101,
+            Self::CapsetInfo(_) => 0x1102,
+            Self::Capset(_) => 0x1103,
+            Self::Edid(_) => 0x1104,
+            Self::Uuid(_) => 0x1105,
+            Self::MapInfo(_) => 0x1106,
+            Self::Error(code) => *code as u32,
+        }
+    }
+
+    /// Replaces the contents of `out` by the answer to `request`.
+    pub fn encode(&self, request: &Header, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(request.response(self.kind()).as_bytes());
+        match self {
+            Self::OkNoData | Self::Error(_) => {}
+            Self::DisplayInfo(scanouts) => {
+                let all = usize::try_from(MAX_SCANOUTS).unwrap_or(0);
+                for scanout in scanouts.iter().take(all) {
+                    out.extend_from_slice(scanout.as_bytes());
+                }
+                out.resize(Header::LEN + all * size_of::<DisplayOne>(), 0);
+            }
+            Self::CapsetInfo(info) => out.extend_from_slice(info.as_bytes()),
+            Self::Capset(bytes) => out.extend_from_slice(bytes),
+            Self::Edid(blocks) => {
+                let len = blocks.len().min(EDID_LEN);
+                let size = u32::try_from(len).unwrap_or(0).into();
+                out.extend_from_slice(
+                    EdidHead {
+                        size,
+                        padding: 0.into(),
+                    }
+                    .as_bytes(),
+                );
+                out.extend_from_slice(blocks.get(..len).unwrap_or_default());
+                out.resize(Header::LEN + size_of::<EdidHead>() + EDID_LEN, 0);
+            }
+            Self::Uuid(uuid) => out.extend_from_slice(uuid),
+            Self::MapInfo(map_info) => {
+                let body = MapInfoBody {
+                    map_info: (*map_info).into(),
+                    padding: 0.into(),
+                };
+                out.extend_from_slice(body.as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(response: &Response) -> Vec<u8> {
+        let mut out = vec![0xaa; 7];
+        response.encode(&Header::default(), &mut out);
+        out
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_linux_header() {
+        assert_eq!(encoded(&Response::OkNoData).len(), 24);
+        assert_eq!(encoded(&Response::DisplayInfo(vec![])).len(), 408);
+        assert_eq!(encoded(&Response::Edid(vec![1; 128])).len(), 1056);
+        assert_eq!(encoded(&Response::Uuid([0; 16])).len(), 40);
+        assert_eq!(encoded(&Response::MapInfo(1)).len(), 32);
+        assert_eq!(encoded(&Response::Error(ErrorCode::Unspec)).len(), 24);
+        assert_eq!(encoded(&Response::Capset(vec![0; 160])).len(), 184);
+    }
+
+    #[test]
+    fn edid_longer_than_the_field_is_cut() {
+        assert_eq!(encoded(&Response::Edid(vec![1; 5000])).len(), 1056);
+    }
+}
