@@ -97,6 +97,11 @@ impl Window {
         self.by_offset.len()
     }
 
+    /// Every mapping, by offset.
+    pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.by_offset.values()
+    }
+
     /// Whether nothing is mapped.
     pub fn is_empty(&self) -> bool {
         self.by_offset.is_empty()

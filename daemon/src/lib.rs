@@ -1,1 +1,20 @@
-//! The coherence daemon.
+//! The coherence daemon: a GPU for one virtual machine, as a process of its own.
+//!
+//! [`serve`] ties the rooms together; the way of a command is `queue`, `device`, `renderer` and
+//! `window`.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod device;
+pub mod limiter;
+pub mod listen;
+pub mod memory;
+pub mod queue;
+pub mod reactor;
+pub mod renderer;
+pub mod serve;
+pub mod size;
+pub mod vhost_user;
+pub mod window;
+pub mod worker;

@@ -1,0 +1,300 @@
+//! The virtio-gpu device, VIRTIO 1.4 section 5.7: one function per command, and nothing of
+//! vhost-user.
+
+mod blob;
+mod capset;
+mod context;
+mod cursor;
+mod edid;
+pub mod fence;
+mod resource;
+mod scanout;
+mod two_d;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use coherd_protocol::gpu::header::{Fence, Timeline};
+use coherd_protocol::gpu::limits::MAX_RINGS;
+use coherd_protocol::gpu::{Command, Features, GpuError, Header, Response};
+use tracing::{debug, warn};
+
+use self::context::Context;
+use self::fence::{FenceTable, Wait};
+use self::resource::Resource;
+use self::scanout::Scanout;
+use crate::limiter::Limiter;
+use crate::memory::GuestMemory;
+use crate::renderer::Renderer;
+use crate::window::HostWindow;
+
+/// Resources of a VM. Each costs at least a table entry here and in the renderer.
+const MAX_RESOURCES: usize = 1 << 16;
+/// Contexts of a VM. Each costs a process of the render server.
+const MAX_CONTEXTS: usize = 512;
+/// Bytes of 2D resources of a VM.
+const MAX_IMAGE_BYTES: u64 = 512 << 20;
+
+/// Why a command has no successful answer.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is wrong.
+    Gpu(GpuError),
+    /// See [`Stopped`].
+    Stopped,
+}
+
+impl From<GpuError> for Refusal {
+    fn from(error: GpuError) -> Self {
+        Self::Gpu(error)
+    }
+}
+
+/// The device was stopped in the middle of a command. Nothing was done; the command is to be
+/// executed again once the device runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+/// The answer to a command.
+pub type Result = std::result::Result<Response, Refusal>;
+
+/// Which queue a command came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Queue 0.
+    Control,
+    /// Queue 1.
+    Cursor,
+}
+
+/// A reply whose response is written and which goes out when its fence is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// First descriptor of the chain on the control queue.
+    pub head: u16,
+    /// Bytes written.
+    pub len: u32,
+}
+
+/// What a device is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceConfig {
+    /// Features the device has.
+    pub features: Features,
+    /// Blob sizes and window offsets are multiples of this, in bytes.
+    pub blob_alignment: u64,
+    /// Preferred size of each display, in pixels.
+    pub display: (u32, u32),
+}
+
+/// See the module's description.
+pub struct Device {
+    config: DeviceConfig,
+    /// Features in force.
+    features: Features,
+    blob_alignment: u64,
+    renderer: Box<dyn Renderer>,
+    window: HostWindow,
+    resources: HashMap<u32, Resource>,
+    contexts: HashMap<u32, Context>,
+    scanouts: Vec<Scanout>,
+    fences: FenceTable<Reply>,
+    /// Replies whose fences are complete, until the caller takes them.
+    released: Vec<Reply>,
+    image_bytes: u64,
+    commands: Vec<u8>,
+    log: Limiter,
+}
+
+impl Device {
+    /// A device in the state after a reset.
+    pub fn new(config: DeviceConfig, renderer: Box<dyn Renderer>, window: HostWindow) -> Self {
+        let (width, height) = config.display;
+        Self {
+            config,
+            features: config.features,
+            blob_alignment: config.blob_alignment,
+            renderer,
+            window,
+            resources: HashMap::new(),
+            contexts: HashMap::new(),
+            scanouts: vec![Scanout::new(width, height)],
+            fences: FenceTable::default(),
+            released: Vec::new(),
+            image_bytes: 0,
+            commands: Vec::new(),
+            log: Limiter::new(Duration::from_secs(10), 10),
+        }
+    }
+
+    /// Follows a reset by the driver, which accepted `features`.
+    pub fn reset(&mut self, features: u64) {
+        debug!(
+            resources = self.resources.len(),
+            contexts = self.contexts.len(),
+            mappings = self.window.len(),
+            "device is reset"
+        );
+        self.fences.clear();
+        self.released.clear();
+        self.destroy_all_resources();
+        self.destroy_all_contexts();
+        self.window.reset();
+        let (width, height) = self.config.display;
+        self.scanouts = vec![Scanout::new(width, height)];
+        self.features = self.config.features & Features::from_bits_truncate(features);
+    }
+
+    /// Executes a request. A wrong one has an error as its answer.
+    ///
+    /// # Errors
+    /// See [`Stopped`].
+    pub fn execute(
+        &mut self,
+        request: &[u8],
+        queue: QueueKind,
+        memory: &GuestMemory,
+    ) -> std::result::Result<Response, Stopped> {
+        let answer = Command::decode(request)
+            .map_err(Refusal::from)
+            .and_then(|command| {
+                let header = Command::header(request)?;
+                if command.is_cursor() != (queue == QueueKind::Cursor) {
+                    return Err(GpuError::WrongQueue(header.kind.get()).into());
+                }
+                check_fence(header)?;
+                self.dispatch(header.ctx_id.get(), &command, memory)
+            });
+        match answer {
+            Ok(response) => Ok(response),
+            Err(Refusal::Gpu(error)) => {
+                self.report(&format_args!("command is refused: {error}"));
+                Ok(Response::Error(error.code()))
+            }
+            Err(Refusal::Stopped) => Err(Stopped),
+        }
+    }
+
+    /// Registers the reply to an executed control request. It goes out, by way of
+    /// [`Device::take_released`], when its fence is complete: at once where it has none.
+    pub fn reply(&mut self, request: &[u8], response: &Response, reply: Reply) {
+        let header = Command::header(request).ok();
+        let Some(fence) = header.and_then(Header::fence) else {
+            self.released.push(reply);
+            return;
+        };
+        let failed = matches!(response, Response::Error(_));
+        match fence.timeline {
+            Timeline::Ring { ctx_id, ring_idx } => {
+                let rendered = self.contexts.get(&ctx_id) == Some(&Context::Rendered);
+                if failed || !rendered || ring_idx >= MAX_RINGS {
+                    self.fences
+                        .add(fence, Wait::Nothing, reply, &mut self.released);
+                    return;
+                }
+                // The signal may come before create_fence returns.
+                self.fences
+                    .add(fence, Wait::Signal, reply, &mut self.released);
+                if let Err(error) = self.renderer.create_fence(ctx_id, ring_idx, fence.id) {
+                    self.report(&format_args!("fence of context {ctx_id}: {error}"));
+                    self.fences.signal(fence, &mut self.released);
+                }
+            }
+            Timeline::Global => {
+                let submitted = header.is_some_and(|header| header.kind.get() == 0x0207);
+                let ctx_id = header.map_or(0, |header| header.ctx_id.get());
+                let wait = match self.fences.last_of_context(ctx_id) {
+                    last if submitted && !last.is_empty() => Wait::Fences(last),
+                    _ => Wait::Nothing,
+                };
+                self.fences.add(fence, wait, reply, &mut self.released);
+            }
+        }
+    }
+
+    /// Follows the renderer: these fences are signalled.
+    pub fn signal(&mut self, fences: &[Fence]) {
+        for fence in fences {
+            self.fences.signal(*fence, &mut self.released);
+        }
+    }
+
+    /// Takes the replies that can go out.
+    pub fn take_released(&mut self, into: &mut Vec<Reply>) {
+        into.append(&mut self.released);
+    }
+
+    /// The renderer.
+    pub fn renderer_mut(&mut self) -> &mut dyn Renderer {
+        &mut *self.renderer
+    }
+
+    fn dispatch(&mut self, ctx_id: u32, command: &Command<'_>, memory: &GuestMemory) -> Result {
+        match *command {
+            Command::GetDisplayInfo => self.get_display_info(),
+            Command::ResourceCreate2d(request) => self.resource_create_2d(request),
+            Command::ResourceUnref(id) => self.resource_unref(id),
+            Command::SetScanout(request) => self.set_scanout(request),
+            Command::ResourceFlush(request) => self.resource_flush(request),
+            Command::TransferToHost2d(request) => self.transfer_to_host_2d(request),
+            Command::ResourceAttachBacking(id, entries) => {
+                self.resource_attach_backing(id, entries, memory)
+            }
+            Command::ResourceDetachBacking(id) => self.resource_detach_backing(id),
+            Command::GetCapsetInfo(request) => self.get_capset_info(request),
+            Command::GetCapset(request) => self.get_capset(request),
+            Command::GetEdid(request) => self.get_edid(request.scanout.get()),
+            Command::ResourceAssignUuid(id) => self.resource_assign_uuid(id),
+            Command::ResourceCreateBlob(request, entries) => {
+                self.resource_create_blob(ctx_id, request, entries, memory)
+            }
+            Command::SetScanoutBlob(request) => self.set_scanout_blob(request),
+            Command::ResourceMapBlob(request) => self.resource_map_blob(request),
+            Command::ResourceUnmapBlob(id) => self.resource_unmap_blob(id),
+            Command::UpdateCursor(request) => self.update_cursor(request),
+            Command::MoveCursor(request) => self.move_cursor(request),
+            _ => {
+                self.require(Features::VIRGL, "VIRGL")?;
+                self.dispatch_3d(ctx_id, command)
+            }
+        }
+    }
+
+    fn dispatch_3d(&mut self, ctx_id: u32, command: &Command<'_>) -> Result {
+        match *command {
+            Command::CtxCreate(request) => self.ctx_create(ctx_id, request),
+            Command::CtxDestroy => self.ctx_destroy(ctx_id),
+            Command::CtxAttachResource(id) => self.ctx_attach_resource(ctx_id, id),
+            Command::CtxDetachResource(id) => self.ctx_detach_resource(ctx_id, id),
+            Command::Submit3d(commands) => self.submit_3d(ctx_id, commands),
+            // No renderer of this device has resources without blobs.
+            _ => Err(GpuError::Unsupported("a renderer with 3D resources").into()),
+        }
+    }
+
+    fn require(&self, feature: Features, name: &'static str) -> std::result::Result<(), Refusal> {
+        if self.features.contains(feature) {
+            Ok(())
+        } else {
+            Err(GpuError::Unsupported(name).into())
+        }
+    }
+
+    /// Writes a log line that a guest can cause.
+    fn report(&mut self, what: &fmt::Arguments<'_>) {
+        if let Some(held_back) = self.log.pass(Instant::now()) {
+            warn!(held_back, "{what}");
+        }
+    }
+}
+
+fn check_fence(header: &Header) -> std::result::Result<(), Refusal> {
+    match header.fence() {
+        Some(Fence {
+            timeline: Timeline::Ring { ring_idx, .. },
+            ..
+        }) if ring_idx >= MAX_RINGS => Err(GpuError::BadField("ring index").into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,149 @@
+//! Scanouts: GET_DISPLAY_INFO, GET_EDID, SET_SCANOUT, SET_SCANOUT_BLOB and RESOURCE_FLUSH.
+
+use coherd_protocol::gpu::wire::{DisplayOne, Rect, ResourceFlush, SetScanout, SetScanoutBlob};
+use coherd_protocol::gpu::{Format, GpuError, Response};
+
+use super::resource::Kind;
+use super::two_d::Area;
+use super::{Device, Result, edid};
+
+/// Smallest side of a scanout, as in QEMU's device.
+const MIN_SIDE: u32 = 16;
+
+/// A display of the guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanout {
+    /// Preferred width in pixels.
+    pub width: u32,
+    /// Preferred height in pixels.
+    pub height: u32,
+    source: Option<(u32, Area)>,
+}
+
+impl Scanout {
+    /// A display that shows nothing.
+    pub fn new(width: u32, height: u32) -> Self {
+        Self {
+            width,
+            height,
+            source: None,
+        }
+    }
+
+    /// Stops showing a resource that goes away.
+    pub fn forget(&mut self, resource_id: u32) {
+        if self.source.is_some_and(|(id, _)| id == resource_id) {
+            self.source = None;
+        }
+    }
+}
+
+impl Device {
+    /// GET_DISPLAY_INFO
+    pub(super) fn get_display_info(&self) -> Result {
+        let one = |scanout: &Scanout| DisplayOne {
+            rect: Rect {
+                x: 0.into(),
+                y: 0.into(),
+                width: scanout.width.into(),
+                height: scanout.height.into(),
+            },
+            enabled: 1.into(),
+            flags: 0.into(),
+        };
+        Ok(Response::DisplayInfo(
+            self.scanouts.iter().map(one).collect(),
+        ))
+    }
+
+    /// GET_EDID
+    pub(super) fn get_edid(&self, scanout: u32) -> Result {
+        let index = usize::try_from(scanout).unwrap_or(usize::MAX);
+        let scanout = self
+            .scanouts
+            .get(index)
+            .ok_or(GpuError::BadField("scanout"))?;
+        Ok(Response::Edid(
+            edid::block(scanout.width, scanout.height).to_vec(),
+        ))
+    }
+
+    /// SET_SCANOUT
+    pub(super) fn set_scanout(&mut self, request: &SetScanout) -> Result {
+        let id = request.resource_id.get();
+        let scanout = self.scanout_index(request.scanout_id.get())?;
+        if id == 0 {
+            return self.show(scanout, None);
+        }
+        let resource = self.resource_mut(id)?;
+        let Kind::TwoD(image) = &resource.kind else {
+            return Err(GpuError::WrongResourceKind(id).into());
+        };
+        resource.backing.as_ref().ok_or(GpuError::NoBacking(id))?;
+        let area = visible(&request.rect, image.width(), image.height())?;
+        self.show(scanout, Some((id, area)))
+    }
+
+    /// SET_SCANOUT_BLOB
+    pub(super) fn set_scanout_blob(&mut self, request: &SetScanoutBlob) -> Result {
+        let id = request.resource_id.get();
+        let scanout = self.scanout_index(request.scanout_id.get())?;
+        if id == 0 {
+            return self.show(scanout, None);
+        }
+        let resource = self.resource_mut(id)?;
+        let size = match &resource.kind {
+            Kind::TwoD(_) => return Err(GpuError::WrongResourceKind(id).into()),
+            Kind::GuestBlob { size } => *size,
+            Kind::HostBlob(blob) => blob
+                .mappable
+                .as_ref()
+                .map(|(backing, _)| backing.size())
+                .ok_or(GpuError::NoBacking(id))?,
+        };
+        Format::from_wire(request.format.get()).ok_or(GpuError::BadField("format"))?;
+        let (width, height) = (request.width.get(), request.height.get());
+        let area = visible(&request.rect, width, height)?;
+        let row = u64::from(width) * u64::from(Format::BYTES_PER_PIXEL);
+        let [stride, ..] = request.strides.map(|stride| u64::from(stride.get()));
+        let [offset, ..] = request.offsets.map(|offset| u64::from(offset.get()));
+        let end = u64::from(height)
+            .checked_sub(1)
+            .and_then(|rows| rows.checked_mul(stride))
+            .and_then(|start| start.checked_add(row)?.checked_add(offset));
+        if stride < row || end.is_none_or(|end| end > size) {
+            return Err(GpuError::BadField("stride or size").into());
+        }
+        self.show(scanout, Some((id, area)))
+    }
+
+    /// RESOURCE_FLUSH
+    pub(super) fn resource_flush(&mut self, request: &ResourceFlush) -> Result {
+        let id = request.resource_id.get();
+        if let Kind::TwoD(image) = &self.resource_mut(id)?.kind {
+            Area::inside(&request.rect, image.width(), image.height())
+                .ok_or(GpuError::BadField("rectangle"))?;
+        }
+        Ok(Response::OkNoData)
+    }
+
+    fn scanout_index(&self, id: u32) -> std::result::Result<usize, GpuError> {
+        usize::try_from(id)
+            .ok()
+            .filter(|index| *index < self.scanouts.len())
+            .ok_or(GpuError::UnknownScanout(id))
+    }
+
+    fn show(&mut self, index: usize, source: Option<(u32, Area)>) -> Result {
+        if let Some(scanout) = self.scanouts.get_mut(index) {
+            scanout.source = source;
+        }
+        Ok(Response::OkNoData)
+    }
+}
+
+fn visible(rect: &Rect, width: u32, height: u32) -> std::result::Result<Area, GpuError> {
+    Area::inside(rect, width, height)
+        .filter(|area| area.width >= MIN_SIDE && area.height >= MIN_SIDE)
+        .ok_or(GpuError::BadField("rectangle"))
+}

@@ -1,0 +1,120 @@
+//! epoll and eventfd, as the device thread waits on them.
+//!
+//! The thread sleeps without a time-out; whatever it has to do arrives as a readable fd.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+
+/// Events taken per wake-up.
+const BATCH: usize = 16;
+
+/// A set of fds, each with a token.
+#[derive(Debug)]
+pub struct Reactor {
+    epoll: OwnedFd,
+}
+
+impl Reactor {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// The error of epoll_create1.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+        })
+    }
+
+    /// Watches `fd` for input.
+    ///
+    /// # Errors
+    /// The error of epoll_ctl.
+    pub fn add(&self, fd: impl AsFd, token: u64) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)
+    }
+
+    /// Stops watching `fd`; one that is not watched is no error.
+    pub fn remove(&self, fd: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Sleeps until a watched fd is readable and replaces `tokens` by those of the readable ones.
+    ///
+    /// # Errors
+    /// The error of epoll_wait, which is not interrupted by signals.
+    pub fn wait(&self, tokens: &mut Vec<u64>) -> Result<(), Errno> {
+        let mut events = [MaybeUninit::<Event>::uninit(); BATCH];
+        tokens.clear();
+        loop {
+            match epoll::wait(&self.epoll, &mut events, None) {
+                Ok((ready, _)) => {
+                    tokens.extend(ready.iter().map(|event| event.data.u64()));
+                    return Ok(());
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// An eventfd of our own, to wake a thread.
+#[derive(Debug)]
+pub struct Wake {
+    fd: OwnedFd,
+}
+
+impl Wake {
+    /// A wake-up that has not been sent.
+    ///
+    /// # Errors
+    /// The error of eventfd2.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// Wakes the waiter.
+    pub fn send(&self) {
+        signal(self.fd.as_fd());
+    }
+
+    /// Takes every wake-up sent so far.
+    pub fn take(&self) {
+        drain(self.fd.as_fd());
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Adds one to an eventfd. Failure means that its counter is at the maximum, so that the other
+/// side is woken anyway.
+pub fn signal(fd: BorrowedFd<'_>) {
+    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+/// Zeroes an eventfd that may be in blocking mode.
+pub fn drain(fd: BorrowedFd<'_>) {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    if matches!(
+        poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0
+            })
+        ),
+        Ok(1)
+    ) {
+        let _ = rustix::io::read(fd, &mut [0u8; 8]);
+    }
+}

@@ -1,0 +1,151 @@
+//! What of the host Venus renders with: a Vulkan device and the render server's program.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use coherd_vulkan::{Adapter, AdapterKind, EnumerateError, RenderNode, SelectError};
+use thiserror::Error;
+use tracing::{info, warn};
+
+use super::Venus;
+use crate::renderer::{FenceSink, RendererError};
+
+/// Where distributions put the render server.
+const SERVER_PATHS: [&str; 4] = [
+    "/usr/libexec/virgl_render_server",
+    "/usr/local/libexec/virgl_render_server",
+    "/usr/lib/virglrenderer/virgl_render_server",
+    "/usr/lib/virgl_render_server",
+];
+
+/// Names the render server's program, as for virglrenderer itself.
+const SERVER_VARIABLE: &str = "RENDER_SERVER_EXEC_PATH";
+
+/// Why Venus cannot run on this host.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The host's devices could not be listed.
+    #[error("cannot use Vulkan on this host")]
+    Enumerate(#[from] EnumerateError),
+    /// The render node is not one.
+    #[error("{path} is not a DRM render node")]
+    RenderNode {
+        /// The path.
+        path: PathBuf,
+        /// Why it could not be looked at; `None` if it is something else.
+        source: Option<std::io::Error>,
+    },
+    /// No device fits.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The render server is missing.
+    #[error(
+        "no virgl_render_server: install virglrenderer's render server (Debian: virgl-server), \
+         or name it with {SERVER_VARIABLE}"
+    )]
+    NoServer,
+    /// The render server that the environment names is missing.
+    #[error("no render server at {0}, which {SERVER_VARIABLE} names")]
+    NoServerAt(PathBuf),
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Host {
+    adapter: Adapter,
+    chosen: bool,
+    exports_dma_buf: bool,
+    server: PathBuf,
+}
+
+impl Host {
+    /// Looks for a device, that of `render_node` if given, and for the render server.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn find(render_node: Option<&Path>) -> Result<Self, HostError> {
+        let server = find_server()?;
+        let node = render_node.map(device_number).transpose()?;
+        let adapters = coherd_vulkan::enumerate()?;
+        let adapter = coherd_vulkan::select(&adapters, node)?.clone();
+        match adapter.kind {
+            AdapterKind::Hardware => info!(device = %adapter, "rendering with"),
+            AdapterKind::Software => warn!(device = %adapter, "no GPU: rendering with the CPU"),
+        }
+        // A guest sees every device of the host unless one was chosen.
+        let chosen = node.is_some();
+        let exports_dma_buf = if chosen {
+            adapter.exports_dma_buf
+        } else {
+            adapters.iter().all(|adapter| adapter.exports_dma_buf)
+        };
+        Ok(Self {
+            adapter,
+            chosen,
+            exports_dma_buf,
+            server,
+        })
+    }
+
+    /// Starts the renderer, in the thread it stays in.
+    ///
+    /// # Errors
+    /// See [`RendererError`].
+    pub fn start(&self, fences: FenceSink) -> Result<Venus, RendererError> {
+        Venus::start(self, fences)
+    }
+
+    /// Whether every device a guest can see exports host-visible memory as dma-buf.
+    pub fn exports_dma_buf(&self) -> bool {
+        self.exports_dma_buf
+    }
+
+    /// The render server's program.
+    pub fn server(&self) -> &Path {
+        &self.server
+    }
+
+    /// Environment that makes Mesa's device selection layer, which Mesa installs with its
+    /// drivers, show the chosen device alone.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        if !self.chosen {
+            return Vec::new();
+        }
+        let id = format!(
+            "{:04x}:{:04x}!",
+            self.adapter.vendor_id, self.adapter.device_id
+        );
+        vec![("MESA_VK_DEVICE_SELECT", id)]
+    }
+}
+
+fn find_server() -> Result<PathBuf, HostError> {
+    if let Some(path) = std::env::var_os(SERVER_VARIABLE).map(PathBuf::from) {
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(HostError::NoServerAt(path))
+        };
+    }
+    SERVER_PATHS
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
+        .ok_or(HostError::NoServer)
+}
+
+fn device_number(path: &Path) -> Result<RenderNode, HostError> {
+    let failed = |source| HostError::RenderNode {
+        path: path.into(),
+        source,
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| failed(Some(error)))?;
+    if !metadata.file_type().is_char_device() {
+        return Err(failed(None));
+    }
+    let number = metadata.rdev();
+    Ok(RenderNode {
+        major: rustix::fs::major(number),
+        minor: rustix::fs::minor(number),
+    })
+}

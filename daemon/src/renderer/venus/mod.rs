@@ -1,0 +1,222 @@
+//! Venus: Vulkan for unmodified guests, through virglrenderer's render server.
+//!
+//! rutabaga is the way to virglrenderer. What it would do with several components, with resources
+//! that are not blobs and with fences of the device as a whole is not used: the device does that.
+
+mod host;
+mod server;
+
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
+
+use coherd_blob::backing::ExportKind;
+use coherd_protocol::gpu::capset::{CAPSET_VENUS, VenusCapset};
+use coherd_protocol::gpu::header::{Fence, Timeline};
+use magma_gpu::util::{
+    MAGMA_GPU_HANDLE_TYPE_MEM_DMABUF, MAGMA_GPU_HANDLE_TYPE_MEM_OPAQUE_FD,
+    MAGMA_GPU_HANDLE_TYPE_MEM_SHM,
+};
+use rutabaga_gfx::{
+    RUTABAGA_FLAG_FENCE, RUTABAGA_FLAG_INFO_RING_IDX, ResourceCreateBlob, Rutabaga,
+    RutabagaBuilder, RutabagaDescriptor, RutabagaError, RutabagaFence, RutabagaFromRawDescriptor,
+    RutabagaHandle, RutabagaHandler, RutabagaIntoRawDescriptor,
+};
+use tracing::info;
+
+pub use self::host::{Host, HostError};
+use self::server::RenderServer;
+use super::{BlobRequest, Capset, Export, FenceSink, Renderer, RendererError};
+
+/// Numbers of Vulkan extensions that a guest must not see on a host that cannot export dma-bufs:
+/// its driver would make every exportable allocation one, and the failure costs it the context.
+const NEEDS_DMA_BUF_EXPORT: [u32; 2] = [
+    VK_EXT_EXTERNAL_MEMORY_DMA_BUF,
+    VK_EXT_IMAGE_DRM_FORMAT_MODIFIER,
+];
+
+const VK_EXT_EXTERNAL_MEMORY_DMA_BUF: u32 = 126;
+const VK_EXT_IMAGE_DRM_FORMAT_MODIFIER: u32 = 159;
+
+impl From<RutabagaError> for RendererError {
+    fn from(error: RutabagaError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The renderer.
+pub struct Venus {
+    rutabaga: Rutabaga,
+    capsets: Vec<Capset>,
+    server: RenderServer,
+}
+
+impl Venus {
+    fn start(host: &Host, fences: FenceSink) -> Result<Self, RendererError> {
+        let (server, socket) = RenderServer::start(host)
+            .map_err(|error| RendererError::Failed(format!("cannot start {error}")))?;
+        let on_fence = RutabagaHandler::new(move |fence: RutabagaFence| {
+            let timeline = Timeline::Ring {
+                ctx_id: fence.ctx_id,
+                ring_idx: fence.ring_idx,
+            };
+            fences.signal(Fence {
+                id: fence.fence_id,
+                timeline,
+            });
+        });
+        let rutabaga = RutabagaBuilder::new(1 << CAPSET_VENUS, on_fence)
+            .set_use_render_server(true)
+            .set_server_descriptor(Some(descriptor(socket)))
+            .build()?;
+        let mut capset = venus_capset(&rutabaga)?;
+        if !host.exports_dma_buf() {
+            hide_dma_buf(&mut capset)?;
+        }
+        Ok(Self {
+            rutabaga,
+            capsets: vec![capset],
+            server,
+        })
+    }
+}
+
+impl Renderer for Venus {
+    fn capsets(&self) -> &[Capset] {
+        &self.capsets
+    }
+
+    fn create_context(
+        &mut self,
+        ctx_id: u32,
+        capset_id: u32,
+        name: &str,
+    ) -> Result<(), RendererError> {
+        if !self.server.is_alive() {
+            return Err(RendererError::Failed("the render server is dead".into()));
+        }
+        Ok(self
+            .rutabaga
+            .create_context(ctx_id, capset_id, Some(name))?)
+    }
+
+    fn destroy_context(&mut self, ctx_id: u32) {
+        let _ = self.rutabaga.destroy_context(ctx_id);
+    }
+
+    fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError> {
+        let create = ResourceCreateBlob {
+            blob_mem: blob.blob_mem,
+            blob_flags: blob.blob_flags,
+            blob_id: blob.blob_id,
+            size: blob.size,
+        };
+        self.rutabaga
+            .resource_create_blob(blob.ctx_id, blob.resource_id, create, None, None)?;
+        // rutabaga gives away the only fd of a blob that is not shareable: this is the one time.
+        let Ok(RutabagaHandle::MagmaGpuHandle(handle)) =
+            self.rutabaga.export_blob(blob.resource_id)
+        else {
+            return Ok(None);
+        };
+        let kind = match handle.handle_type {
+            MAGMA_GPU_HANDLE_TYPE_MEM_DMABUF => ExportKind::DmaBuf,
+            MAGMA_GPU_HANDLE_TYPE_MEM_OPAQUE_FD => ExportKind::Opaque,
+            MAGMA_GPU_HANDLE_TYPE_MEM_SHM => ExportKind::Shm,
+            _ => return Ok(None),
+        };
+        let map_info = self.rutabaga.map_info(blob.resource_id).unwrap_or(0);
+        Ok(Some(Export {
+            fd: owned_fd(handle.os_handle),
+            kind,
+            map_info,
+        }))
+    }
+
+    fn destroy_resource(&mut self, resource_id: u32) {
+        let _ = self.rutabaga.unref_resource(resource_id);
+    }
+
+    fn attach(&mut self, ctx_id: u32, resource_id: u32) {
+        let _ = self.rutabaga.context_attach_resource(ctx_id, resource_id);
+    }
+
+    fn detach(&mut self, ctx_id: u32, resource_id: u32) {
+        let _ = self.rutabaga.context_detach_resource(ctx_id, resource_id);
+    }
+
+    fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError> {
+        Ok(self.rutabaga.submit_command(ctx_id, commands, &[])?)
+    }
+
+    fn create_fence(
+        &mut self,
+        ctx_id: u32,
+        ring_idx: u8,
+        fence_id: u64,
+    ) -> Result<(), RendererError> {
+        let flags = RUTABAGA_FLAG_FENCE | RUTABAGA_FLAG_INFO_RING_IDX;
+        Ok(self.rutabaga.create_fence(RutabagaFence {
+            flags,
+            fence_id,
+            ctx_id,
+            ring_idx,
+        })?)
+    }
+
+    fn death(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.server.death())
+    }
+
+    fn obituary(&mut self) -> String {
+        self.server.obituary()
+    }
+}
+
+/// The Venus capset. A virglrenderer that failed to start leaves rutabaga without one, and one
+/// without its render server fills it with zeros, on which the guest's driver aborts.
+fn venus_capset(rutabaga: &Rutabaga) -> Result<Capset, RendererError> {
+    for index in 0..rutabaga.get_num_capsets() {
+        let (id, version, _size) = rutabaga.get_capset_info(index)?;
+        if id != CAPSET_VENUS {
+            continue;
+        }
+        let mut data = rutabaga.get_capset(id, version)?;
+        let usable = VenusCapset::from_bytes_mut(&mut data)
+            .is_some_and(|capset| capset.supports_blob_id_0.get() != 0);
+        if usable {
+            return Ok(Capset { id, version, data });
+        }
+    }
+    Err(RendererError::Failed(
+        "virglrenderer offers no Venus: it needs version 1.3 built with Venus and its render server"
+            .into(),
+    ))
+}
+
+fn hide_dma_buf(capset: &mut Capset) -> Result<(), RendererError> {
+    info!("the host cannot export dma-bufs, so the guest is not offered to share memory");
+    let venus = VenusCapset::from_bytes_mut(&mut capset.data).ok_or(RendererError::Unsupported(
+        "a capset without an extension mask",
+    ))?;
+    NEEDS_DMA_BUF_EXPORT
+        .into_iter()
+        .for_each(|number| venus.hide_extension(number));
+    Ok(())
+}
+
+fn descriptor(fd: OwnedFd) -> RutabagaDescriptor {
+    // SAFETY: the fd is open and its ownership moves into the descriptor.
+    #[allow(unsafe_code, reason = "rutabaga has its own type for owned fds")]
+    unsafe {
+        RutabagaDescriptor::from_raw_descriptor(fd.into_raw_fd())
+    }
+}
+
+fn owned_fd(descriptor: RutabagaDescriptor) -> OwnedFd {
+    use std::os::fd::FromRawFd;
+
+    // SAFETY: the fd is open and its ownership moves out of the descriptor.
+    #[allow(unsafe_code, reason = "rutabaga has its own type for owned fds")]
+    unsafe {
+        OwnedFd::from_raw_fd(descriptor.into_raw_descriptor())
+    }
+}

@@ -1,0 +1,238 @@
+//! The life of one connection: the device thread, the requests of the front-end, and the end.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use coherd_blob::Window;
+use coherd_protocol::gpu::{Config, Features};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr};
+use thiserror::Error;
+use tracing::{error, info};
+use vhost::vhost_user::{BackendReqHandler, Error as VhostUserError};
+
+use crate::device::{Device, DeviceConfig};
+use crate::reactor::{Reactor, Wake};
+use crate::renderer::{FenceSink, Renderer, RendererError};
+use crate::vhost_user::back_channel::BackChannel;
+use crate::vhost_user::handler::{Handler, Offer};
+use crate::vhost_user::memory_table::ExportedFiles;
+use crate::vhost_user::peek;
+use crate::vhost_user::rings::Rings;
+use crate::window::HostWindow;
+use crate::worker::Worker;
+
+/// Why a connection was not served to its end.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The renderer did not start.
+    #[error("cannot start the renderer")]
+    Renderer(#[from] RendererError),
+    /// The operating system refused something small.
+    #[error("cannot set up the device thread")]
+    Setup(#[from] std::io::Error),
+    /// The front-end sent what cannot be served.
+    #[error("front-end broke the vhost-user protocol")]
+    Protocol(#[source] VhostUserError),
+    /// The device thread ended.
+    #[error("device thread ended")]
+    Worker,
+}
+
+impl From<Errno> for ServeError {
+    fn from(errno: Errno) -> Self {
+        Self::Setup(errno.into())
+    }
+}
+
+/// How to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of the host-visible window; a power of two.
+    pub window_size: u64,
+    /// Mappings at a time.
+    pub map_budget: usize,
+    /// Offer CONFIGURE_MEM_SLOTS.
+    pub memory_slots: bool,
+    /// Preferred size of the display in pixels.
+    pub display: (u32, u32),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            window_size: 4 << 30,
+            map_budget: 480,
+            memory_slots: false,
+            display: (1280, 800),
+        }
+    }
+}
+
+/// Makes the renderer, in the device thread, where it stays.
+pub type RendererFactory =
+    Box<dyn FnOnce(FenceSink) -> Result<Box<dyn Renderer>, RendererError> + Send>;
+
+/// A device that waits for its front-end.
+pub struct Daemon {
+    offer: Offer,
+    rings: Arc<Rings>,
+    channel: Arc<BackChannel>,
+    exported: Arc<ExportedFiles>,
+    stop: Arc<Wake>,
+    ended: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Starts the device thread and the renderer in it.
+    ///
+    /// # Errors
+    /// [`ServeError::Renderer`] or [`ServeError::Setup`]
+    pub fn start(options: Options, factory: RendererFactory) -> Result<Self, ServeError> {
+        let page_size = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+        let reactor = Arc::new(Reactor::new()?);
+        let channel = Arc::new(BackChannel::default());
+        let rings = Arc::new(Rings::new(Arc::clone(&reactor), Arc::clone(&channel))?);
+        let exported = Arc::new(ExportedFiles::default());
+        let (stop, ended) = (Arc::new(Wake::new()?), Arc::new(Wake::new()?));
+        let fences = FenceSink::new()?;
+
+        let table = Window::new(options.window_size, page_size, options.map_budget);
+        let window = HostWindow::new(table, Arc::clone(&channel), Arc::clone(&exported));
+        let (ready, renderer_ready) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("gpu".into()).spawn({
+            let (rings, stop, ended) = (Arc::clone(&rings), Arc::clone(&stop), Arc::clone(&ended));
+            move || {
+                let renderer = match factory(fences.clone()) {
+                    Ok(renderer) => renderer,
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return;
+                    }
+                };
+                let capsets = renderer.capsets().len();
+                let config = DeviceConfig {
+                    features: features(capsets),
+                    blob_alignment: page_size,
+                    display: options.display,
+                };
+                let _ = ready.send(Ok((config.features, capsets)));
+                let device = Device::new(config, renderer, window);
+                if let Err(error) = Worker::new(device, rings, reactor, fences, stop).run() {
+                    error!(%error, "device thread failed");
+                }
+                ended.send();
+            }
+        })?;
+        let (features, capsets) = renderer_ready.recv().map_err(|_| ServeError::Worker)??;
+
+        let config = Config {
+            num_scanouts: 1.into(),
+            num_capsets: u32::try_from(capsets).unwrap_or(0).into(),
+            blob_alignment: u32::try_from(page_size).unwrap_or(4096).into(),
+            ..Config::default()
+        };
+        let Options {
+            window_size,
+            memory_slots,
+            ..
+        } = options;
+        let offer = Offer {
+            features,
+            config,
+            window_size,
+            memory_slots,
+        };
+        Ok(Self {
+            offer,
+            rings,
+            channel,
+            exported,
+            stop,
+            ended,
+            thread: Some(thread),
+        })
+    }
+
+    /// Serves the front-end on `stream` until it hangs up or `quit` is readable.
+    ///
+    /// # Errors
+    /// [`ServeError::Protocol`] or [`ServeError::Worker`]
+    pub fn serve(self, stream: UnixStream, quit: BorrowedFd<'_>) -> Result<(), ServeError> {
+        let watched = stream.try_clone()?;
+        let handler = Arc::new(Mutex::new(Handler::new(
+            self.offer.clone(),
+            Arc::clone(&self.rings),
+            Arc::clone(&self.channel),
+            Arc::clone(&self.exported),
+        )));
+        let mut requests = BackendReqHandler::from_stream(stream, handler);
+        loop {
+            let mut fds = [
+                PollFd::new(&watched, PollFlags::IN),
+                PollFd::from_borrowed_fd(quit, PollFlags::IN),
+                PollFd::new(&*self.ended, PollFlags::IN),
+            ];
+            retry_on_intr(|| poll(&mut fds, None))?;
+            let [_, quit_asked, ended] = fds.each_ref().map(|fd| !fd.revents().is_empty());
+            if quit_asked {
+                info!("asked to quit");
+                return Ok(());
+            }
+            if ended {
+                return Err(ServeError::Worker);
+            }
+            if let Some(socket) = peek::back_channel(&watched)? {
+                self.channel.set_socket(socket);
+            }
+            match requests.handle_request() {
+                Ok(()) => {}
+                Err(error) if is_hang_up(&error) => {
+                    info!("front-end hung up");
+                    return Ok(());
+                }
+                Err(error) => return Err(ServeError::Protocol(error)),
+            }
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Unblocks the device thread if it waits for the front-end.
+        self.channel.close();
+        self.stop.send();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn features(capsets: usize) -> Features {
+    let two_d = Features::EDID
+        | Features::RESOURCE_UUID
+        | Features::RESOURCE_BLOB
+        | Features::BLOB_ALIGNMENT;
+    match capsets {
+        0 => two_d,
+        _ => two_d | Features::VIRGL | Features::CONTEXT_INIT,
+    }
+}
+
+fn is_hang_up(error: &VhostUserError) -> bool {
+    let broken = |error: &std::io::Error| {
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
+        )
+    };
+    match error {
+        VhostUserError::Disconnected | VhostUserError::PartialMessage => true,
+        VhostUserError::SocketBroken(error) | VhostUserError::SocketError(error) => broken(error),
+        _ => false,
+    }
+}

@@ -1,0 +1,324 @@
+//! Answers to the VMM's requests.
+//!
+//! Every request is answered without waiting for the device thread, because a VMM may serve
+//! nothing else meanwhile. An `Err` ends the connection, so it is kept for requests after which
+//! nothing sensible can follow.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use coherd_protocol::gpu::config::EVENTS_CLEAR_OFFSET;
+use coherd_protocol::gpu::{Config, Features};
+use thiserror::Error;
+use tracing::{debug, info};
+use vhost::vhost_user::message::{
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
+    VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
+    VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVringAddrFlags, VhostUserVringState,
+};
+use vhost::vhost_user::{
+    Backend, Error as VhostUserError, GpuBackend, Result, VhostUserBackendReqHandlerMut,
+};
+
+use super::back_channel::BackChannel;
+use super::features;
+use super::memory_table::{ExportedFiles, MemoryTable, MemoryTableError};
+use super::rings::{NUM_QUEUES, Rings};
+
+/// Largest number of memory regions with CONFIGURE_MEM_SLOTS, as in vhost-user-backend.
+const MAX_MEM_SLOTS: u64 = 509;
+
+/// A request that cannot be carried out.
+#[derive(Debug, Error)]
+enum HandlerError {
+    #[error("feature bits {0:#x} were not offered")]
+    Features(u64),
+    #[error("queue {0} does not exist or does not take this value")]
+    Queue(u32),
+    #[error("address {0:#x} is not in guest memory")]
+    Address(u64),
+    #[error("memory table cannot be used")]
+    Memory(#[from] MemoryTableError),
+}
+
+impl From<HandlerError> for VhostUserError {
+    fn from(error: HandlerError) -> Self {
+        Self::ReqHandlerError(io::Error::other(error))
+    }
+}
+
+/// What a VMM is told about the device.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Device feature bits.
+    pub features: Features,
+    /// Configuration space.
+    pub config: Config,
+    /// Bytes of the window; a power of two.
+    pub window_size: u64,
+    /// Offer CONFIGURE_MEM_SLOTS.
+    pub memory_slots: bool,
+}
+
+/// The requests of one connection.
+pub struct Handler {
+    offer: Offer,
+    rings: Arc<Rings>,
+    channel: Arc<BackChannel>,
+    memory: MemoryTable,
+}
+
+impl Handler {
+    /// A handler for a connection that begins.
+    pub fn new(
+        offer: Offer,
+        rings: Arc<Rings>,
+        channel: Arc<BackChannel>,
+        exported: Arc<ExportedFiles>,
+    ) -> Self {
+        Self {
+            offer,
+            rings,
+            channel,
+            memory: MemoryTable::new(exported),
+        }
+    }
+}
+
+fn index(queue: u32) -> usize {
+    usize::try_from(queue).unwrap_or(usize::MAX)
+}
+
+fn checked(done: bool, queue: u32) -> Result<()> {
+    if done {
+        Ok(())
+    } else {
+        Err(HandlerError::Queue(queue).into())
+    }
+}
+
+impl VhostUserBackendReqHandlerMut for Handler {
+    // libkrun claims the device at every activation.
+    fn set_owner(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn reset_owner(&mut self) -> Result<()> {
+        self.rings.reset();
+        Ok(())
+    }
+
+    fn reset_device(&mut self) -> Result<()> {
+        self.rings.reset();
+        Ok(())
+    }
+
+    fn get_features(&mut self) -> Result<u64> {
+        Ok(features::virtio(self.offer.features))
+    }
+
+    fn set_features(&mut self, bits: u64) -> Result<()> {
+        let unknown = bits & !features::virtio(self.offer.features);
+        if unknown != 0 {
+            return Err(HandlerError::Features(unknown).into());
+        }
+        debug!(bits = format_args!("{bits:#x}"), "driver accepted features");
+        let event_idx = bits & features::EVENT_IDX != 0;
+        // Without protocol features rings have no enable request and start enabled.
+        let enable = bits & features::PROTOCOL_FEATURES == 0;
+        self.rings.set_features(bits, event_idx, enable);
+        Ok(())
+    }
+
+    fn set_mem_table(
+        &mut self,
+        regions: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+        _postcopy_listening: Option<bool>,
+    ) -> Result<Option<Vec<vhost::VhostUserMemoryRegionBase>>> {
+        let memory = self
+            .memory
+            .replace(regions, files)
+            .map_err(HandlerError::from)?;
+        self.rings.set_memory(memory);
+        Ok(None)
+    }
+
+    fn set_vring_num(&mut self, queue: u32, num: u32) -> Result<()> {
+        checked(
+            self.rings
+                .configure(index(queue), |ring| ring.set_size(num)),
+            queue,
+        )
+    }
+
+    fn set_vring_addr(
+        &mut self,
+        queue: u32,
+        _flags: VhostUserVringAddrFlags,
+        descriptor: u64,
+        used: u64,
+        available: u64,
+        _log: u64,
+    ) -> Result<()> {
+        let guest = |address| {
+            self.memory
+                .guest_address(address)
+                .ok_or(HandlerError::Address(address))
+        };
+        let (descriptor, available, used) = (guest(descriptor)?, guest(available)?, guest(used)?);
+        let set = |ring: &mut super::ring::Ring| ring.set_addresses(descriptor, available, used);
+        checked(self.rings.configure(index(queue), set), queue)
+    }
+
+    fn set_vring_base(&mut self, queue: u32, base: u32) -> Result<()> {
+        let base = u16::try_from(base).map_err(|_| HandlerError::Queue(queue))?;
+        let set = |ring: &mut super::ring::Ring| {
+            ring.set_base(base);
+            true
+        };
+        checked(self.rings.configure(index(queue), set), queue)
+    }
+
+    fn get_vring_base(&mut self, queue: u32) -> Result<VhostUserVringState> {
+        let position = self
+            .rings
+            .stop(index(queue))
+            .map_err(|_| HandlerError::Queue(queue))?;
+        Ok(VhostUserVringState::new(queue, u32::from(position)))
+    }
+
+    fn set_vring_kick(&mut self, queue: u8, fd: Option<File>) -> Result<()> {
+        let queue = u32::from(queue);
+        Ok(self
+            .rings
+            .set_kick(index(queue), fd)
+            .map_err(|_| HandlerError::Queue(queue))?)
+    }
+
+    fn set_vring_call(&mut self, queue: u8, fd: Option<File>) -> Result<()> {
+        let set = |ring: &mut super::ring::Ring| {
+            ring.set_call(fd);
+            true
+        };
+        checked(
+            self.rings.configure(usize::from(queue), set),
+            u32::from(queue),
+        )
+    }
+
+    fn set_vring_err(&mut self, _queue: u8, _fd: Option<File>) -> Result<()> {
+        Ok(())
+    }
+
+    fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
+        Ok(features::protocol(self.offer.memory_slots))
+    }
+
+    fn set_protocol_features(&mut self, bits: u64) -> Result<()> {
+        let bits = VhostUserProtocolFeatures::from_bits_truncate(bits);
+        info!(?bits, "front-end accepted protocol features");
+        self.channel.set_protocol(bits);
+        Ok(())
+    }
+
+    fn get_queue_num(&mut self) -> Result<u64> {
+        Ok(u64::try_from(NUM_QUEUES).unwrap_or(0))
+    }
+
+    fn set_vring_enable(&mut self, queue: u32, enable: bool) -> Result<()> {
+        Ok(self
+            .rings
+            .set_enabled(index(queue), enable)
+            .map_err(|_| HandlerError::Queue(queue))?)
+    }
+
+    fn get_config(
+        &mut self,
+        offset: u32,
+        size: u32,
+        _flags: VhostUserConfigFlags,
+    ) -> Result<Vec<u8>> {
+        Ok(self.offer.config.read(offset, size))
+    }
+
+    fn set_config(
+        &mut self,
+        offset: u32,
+        bytes: &[u8],
+        _flags: VhostUserConfigFlags,
+    ) -> Result<()> {
+        if let (EVENTS_CLEAR_OFFSET, Ok(clear)) = (offset, <[u8; 4]>::try_from(bytes)) {
+            let events = self.offer.config.events_read.get() & !u32::from_le_bytes(clear);
+            self.offer.config.events_read.set(events);
+        }
+        Ok(())
+    }
+
+    // `peek` took the socket; this one shares it and cannot retract a request.
+    fn set_backend_req_fd(&mut self, _backend: Backend) {}
+
+    fn set_gpu_socket(&mut self, _socket: GpuBackend) -> Result<()> {
+        debug!("display socket is not used");
+        Ok(())
+    }
+
+    fn get_shared_object(&mut self, _uuid: VhostUserSharedMsg) -> Result<File> {
+        Err(VhostUserError::InvalidOperation("no shared objects"))
+    }
+
+    fn get_inflight_fd(
+        &mut self,
+        _inflight: &VhostUserInflight,
+    ) -> Result<(VhostUserInflight, File)> {
+        Err(VhostUserError::InvalidOperation("no inflight tracking"))
+    }
+
+    fn set_inflight_fd(&mut self, _inflight: &VhostUserInflight, _file: File) -> Result<()> {
+        Err(VhostUserError::InvalidOperation("no inflight tracking"))
+    }
+
+    fn get_max_mem_slots(&mut self) -> Result<u64> {
+        Ok(MAX_MEM_SLOTS)
+    }
+
+    fn add_mem_region(
+        &mut self,
+        region: &VhostUserSingleMemoryRegion,
+        file: File,
+        _postcopy_listening: Option<bool>,
+    ) -> Result<Option<vhost::VhostUserMemoryRegionBase>> {
+        let memory = self.memory.add(region, file).map_err(HandlerError::from)?;
+        self.rings.set_memory(memory);
+        Ok(None)
+    }
+
+    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
+        let memory = self.memory.remove(region).map_err(HandlerError::from)?;
+        self.rings.set_memory(memory);
+        Ok(())
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        _direction: VhostTransferStateDirection,
+        _phase: VhostTransferStatePhase,
+        _fd: File,
+    ) -> Result<Option<File>> {
+        Err(VhostUserError::InvalidOperation("no device state"))
+    }
+
+    fn check_device_state(&mut self) -> Result<()> {
+        Err(VhostUserError::InvalidOperation("no device state"))
+    }
+
+    fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {
+        self.channel.set_window_asked();
+        Ok(VhostUserShMemConfig::new(1, &[0, self.offer.window_size]))
+    }
+
+    fn set_log_base(&mut self, _log: &VhostUserLog, _file: File) -> Result<()> {
+        Err(VhostUserError::InvalidOperation("no dirty log"))
+    }
+}

@@ -1,0 +1,342 @@
+//! The VMM's memory table: which of its regions are guest RAM, and where they are.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use coherd_blob::FileId;
+use coherd_blob::backing::is_dma_buf;
+use rustix::io::Errno;
+use thiserror::Error;
+use tracing::debug;
+use vhost::vhost_user::message::VhostUserMemoryRegion;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
+};
+
+use crate::memory::GuestMemory;
+
+/// Why a memory table was refused.
+#[derive(Debug, Error)]
+pub enum MemoryTableError {
+    /// A region's file could not be looked at.
+    #[error("cannot inspect the file of the region at {gpa:#x}")]
+    Inspect {
+        /// Guest physical address.
+        gpa: u64,
+        /// The error of fstat or fstatfs.
+        source: Errno,
+    },
+    /// A region of guest RAM could not be mapped.
+    #[error("cannot map the region at {gpa:#x}")]
+    Map {
+        /// Guest physical address.
+        gpa: u64,
+        /// The error of mmap.
+        source: vm_memory::mmap::MmapRegionError,
+    },
+    /// Regions overlap or wrap around.
+    #[error("regions of guest RAM overlap or wrap around")]
+    Layout,
+    /// No region matches a removal.
+    #[error("no region at {0:#x} to remove")]
+    Unknown(u64),
+}
+
+/// Files this process has handed to the VMM for the window.
+///
+/// QEMU puts every window mapping into the memory table of all its vhost-user devices, the one
+/// the mapping came from included. Those regions are not guest RAM.
+#[derive(Debug, Default)]
+pub struct ExportedFiles {
+    uses: Mutex<HashMap<FileId, usize>>,
+}
+
+impl ExportedFiles {
+    /// Counts a mapping of `file`; to be called before the VMM hears of it.
+    pub fn add(&self, file: FileId) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        *uses.entry(file).or_default() += 1;
+    }
+
+    /// Counts an unmapping of `file`. It stays known until a table comes without it, because a
+    /// table that was on its way still has it.
+    pub fn release(&self, file: FileId) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = uses.get_mut(&file) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn contains(&self, file: FileId) -> bool {
+        self.uses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&file)
+    }
+
+    fn forget_unused(&self, in_table: impl Fn(FileId) -> bool) {
+        self.uses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|file, count| *count > 0 || in_table(*file));
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Region {
+    gpa: u64,
+    size: u64,
+    user_addr: u64,
+    mmap_offset: u64,
+    file: FileId,
+    /// `None` for regions that are not guest RAM.
+    ram: Option<Arc<GuestRegionMmap>>,
+}
+
+impl Region {
+    fn is_same(&self, other: &VhostUserMemoryRegion, file: FileId) -> bool {
+        self.gpa == other.guest_phys_addr
+            && self.size == other.memory_size
+            && self.mmap_offset == other.mmap_offset
+            && self.file == file
+    }
+}
+
+/// The table of one connection.
+#[derive(Debug)]
+pub struct MemoryTable {
+    regions: Vec<Region>,
+    exported: Arc<ExportedFiles>,
+}
+
+impl MemoryTable {
+    /// An empty table.
+    pub fn new(exported: Arc<ExportedFiles>) -> Self {
+        Self {
+            regions: Vec::new(),
+            exported,
+        }
+    }
+
+    /// Replaces the table (SET_MEM_TABLE). RAM that was in the old one stays mapped where it is.
+    ///
+    /// # Errors
+    /// See [`MemoryTableError`]; the old table stays.
+    pub fn replace(
+        &mut self,
+        regions: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+    ) -> Result<GuestMemory, MemoryTableError> {
+        let mut table = Vec::with_capacity(regions.len());
+        for (region, file) in regions.iter().zip(files) {
+            table.push(self.adopt(region, file)?);
+        }
+        let memory = ram_of(&table)?;
+        self.regions = table;
+        self.exported
+            .forget_unused(|file| self.regions.iter().any(|region| region.file == file));
+        Ok(memory)
+    }
+
+    /// Adds one region (ADD_MEM_REG).
+    ///
+    /// # Errors
+    /// See [`MemoryTableError`]; the table stays as it was.
+    pub fn add(
+        &mut self,
+        region: &VhostUserMemoryRegion,
+        file: File,
+    ) -> Result<GuestMemory, MemoryTableError> {
+        let mut table = self.regions.clone();
+        table.push(self.adopt(region, file)?);
+        let memory = ram_of(&table)?;
+        self.regions = table;
+        Ok(memory)
+    }
+
+    /// Removes one region (REM_MEM_REG).
+    ///
+    /// # Errors
+    /// [`MemoryTableError::Unknown`] if no region has this address, size and user address.
+    pub fn remove(
+        &mut self,
+        region: &VhostUserMemoryRegion,
+    ) -> Result<GuestMemory, MemoryTableError> {
+        let gpa = region.guest_phys_addr;
+        let index = self
+            .regions
+            .iter()
+            .position(|known| {
+                known.gpa == gpa
+                    && known.size == region.memory_size
+                    && known.user_addr == region.user_addr
+            })
+            .ok_or(MemoryTableError::Unknown(gpa))?;
+        self.regions.swap_remove(index);
+        self.exported
+            .forget_unused(|file| self.regions.iter().any(|region| region.file == file));
+        ram_of(&self.regions)
+    }
+
+    /// The guest physical address behind an address of the VMM in guest RAM.
+    pub fn guest_address(&self, user_addr: u64) -> Option<GuestAddress> {
+        self.regions
+            .iter()
+            .filter(|region| region.ram.is_some())
+            .find_map(|region| {
+                let offset = user_addr.checked_sub(region.user_addr)?;
+                (offset < region.size).then(|| GuestAddress(region.gpa + offset))
+            })
+    }
+
+    fn adopt(
+        &self,
+        region: &VhostUserMemoryRegion,
+        file: File,
+    ) -> Result<Region, MemoryTableError> {
+        let gpa = region.guest_phys_addr;
+        let inspect = |source| MemoryTableError::Inspect { gpa, source };
+        let id = FileId::of(&file).map_err(inspect)?;
+        let known = self.regions.iter().find(|known| known.is_same(region, id));
+        let ram = match known {
+            Some(known) => known.ram.clone(),
+            None if self.exported.contains(id) || is_dma_buf(&file).map_err(inspect)? => {
+                debug!(gpa, "region is a window mapping, not RAM");
+                None
+            }
+            None => Some(map(region, file)?),
+        };
+        Ok(Region {
+            gpa,
+            size: region.memory_size,
+            user_addr: region.user_addr,
+            mmap_offset: region.mmap_offset,
+            file: id,
+            ram,
+        })
+    }
+}
+
+fn map(
+    region: &VhostUserMemoryRegion,
+    file: File,
+) -> Result<Arc<GuestRegionMmap>, MemoryTableError> {
+    let size = usize::try_from(region.memory_size).map_err(|_| MemoryTableError::Layout)?;
+    let mapping = MmapRegion::from_file(FileOffset::new(file, region.mmap_offset), size).map_err(
+        |source| MemoryTableError::Map {
+            gpa: region.guest_phys_addr,
+            source,
+        },
+    )?;
+    GuestRegionMmap::new(mapping, GuestAddress(region.guest_phys_addr))
+        .map(Arc::new)
+        .ok_or(MemoryTableError::Layout)
+}
+
+fn ram_of(regions: &[Region]) -> Result<GuestMemory, MemoryTableError> {
+    let mut ram: Vec<_> = regions
+        .iter()
+        .filter_map(|region| region.ram.clone())
+        .collect();
+    if ram.is_empty() {
+        return Ok(GuestMemory::default());
+    }
+    ram.sort_by_key(|region| region.start_addr());
+    GuestMemoryMmap::from_arc_regions(ram)
+        .map(Arc::new)
+        .map_err(|_| MemoryTableError::Layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::MemfdFlags;
+    use vm_memory::{Bytes, GuestMemoryBackend};
+
+    fn memfd(size: u64) -> File {
+        let fd = rustix::fs::memfd_create("ram", MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&fd, size).unwrap();
+        File::from(fd)
+    }
+
+    fn region(gpa: u64, size: u64) -> VhostUserMemoryRegion {
+        VhostUserMemoryRegion::new(gpa, size, 0x7000_0000_0000 + gpa, 0)
+    }
+
+    #[test]
+    fn ram_is_mapped_and_translated() {
+        let mut table = MemoryTable::new(Arc::default());
+        let memory = table
+            .replace(&[region(0x1000, 0x2000)], vec![memfd(0x2000)])
+            .unwrap();
+        assert!(memory.check_range(GuestAddress(0x1000), 0x2000));
+        assert_eq!(
+            table.guest_address(0x7000_0000_1010),
+            Some(GuestAddress(0x1010))
+        );
+        assert_eq!(table.guest_address(0x7000_0000_3000), None);
+    }
+
+    #[test]
+    fn exported_files_are_neither_mapped_nor_translated() {
+        let exported = Arc::new(ExportedFiles::default());
+        let blob = memfd(0x1000);
+        exported.add(FileId::of(&blob).unwrap());
+        let mut table = MemoryTable::new(Arc::clone(&exported));
+
+        let regions = [region(0, 0x1000), region(0x10_0000, 0x1000)];
+        let memory = table.replace(&regions, vec![memfd(0x1000), blob]).unwrap();
+
+        assert_eq!(memory.num_regions(), 1);
+        assert_eq!(table.guest_address(0x7000_0010_0000), None);
+    }
+
+    #[test]
+    fn released_file_is_foreign_until_a_table_comes_without_it() {
+        let exported = Arc::new(ExportedFiles::default());
+        let (ram, blob) = (memfd(0x1000), memfd(0x1000));
+        let id = FileId::of(&blob).unwrap();
+        exported.add(id);
+        exported.release(id);
+        let mut table = MemoryTable::new(Arc::clone(&exported));
+
+        let files = vec![ram.try_clone().unwrap(), blob];
+        let memory = table
+            .replace(&[region(0, 0x1000), region(0x10_0000, 0x1000)], files)
+            .unwrap();
+        assert_eq!(memory.num_regions(), 1);
+        assert!(exported.contains(id));
+
+        table.replace(&[region(0, 0x1000)], vec![ram]).unwrap();
+        assert!(!exported.contains(id));
+    }
+
+    #[test]
+    fn ram_in_both_tables_keeps_its_mapping() {
+        let mut table = MemoryTable::new(Arc::default());
+        let ram = memfd(0x1000);
+        let old = table
+            .replace(&[region(0, 0x1000)], vec![ram.try_clone().unwrap()])
+            .unwrap();
+
+        let regions = [region(0, 0x1000), region(0x2000, 0x1000)];
+        let new = table.replace(&regions, vec![ram, memfd(0x1000)]).unwrap();
+
+        let address = |memory: &GuestMemory| memory.get_host_address(GuestAddress(0)).unwrap();
+        assert_eq!(address(&old), address(&new));
+        new.write_obj(7u8, GuestAddress(0x2000)).unwrap();
+    }
+
+    #[test]
+    fn overlapping_ram_is_refused_and_the_table_stays() {
+        let mut table = MemoryTable::new(Arc::default());
+        table
+            .replace(&[region(0, 0x1000)], vec![memfd(0x1000)])
+            .unwrap();
+        assert!(table.add(&region(0x800, 0x1000), memfd(0x1000)).is_err());
+        assert!(table.add(&region(0x1000, 0x1000), memfd(0x1000)).is_ok());
+        assert!(table.remove(&region(0x1000, 0x1000)).is_ok());
+        assert!(table.remove(&region(0x1000, 0x1000)).is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! The device thread: takes chains from the rings, has them executed and returns them.
+
+use std::sync::Arc;
+
+use coherd_protocol::gpu::Response;
+use rustix::io::Errno;
+use tracing::{debug, error};
+
+use crate::device::{Device, QueueKind, Reply, Stopped};
+use crate::memory::GuestMemory;
+use crate::queue::Exchange;
+use crate::reactor::{Reactor, Wake};
+use crate::renderer::FenceSink;
+use crate::vhost_user::ring::Used;
+use crate::vhost_user::rings::{CONTROL, Epoch, NUM_QUEUES, Rings};
+
+const CURSOR: usize = 1;
+
+/// Tokens behind those of the rings.
+const TOKEN_RINGS: u64 = 100;
+const TOKEN_FENCES: u64 = 101;
+const TOKEN_RENDERER: u64 = 102;
+const TOKEN_STOP: u64 = 103;
+
+/// A request that was taken from the control queue and waits for the device to run again.
+struct Parked {
+    head: u16,
+    memory: GuestMemory,
+}
+
+/// See the module's description.
+pub struct Worker {
+    device: Device,
+    rings: Arc<Rings>,
+    reactor: Arc<Reactor>,
+    fences: FenceSink,
+    stop: Arc<Wake>,
+    epoch: Epoch,
+    /// The control request in work, also while it is parked.
+    exchange: Exchange,
+    cursor_exchange: Exchange,
+    parked: Option<Parked>,
+    released: Vec<Reply>,
+    used: Vec<Used>,
+}
+
+impl Worker {
+    /// A worker for `rings`, whose kicks arrive at `reactor`. It ends when `stop` is sent.
+    pub fn new(
+        device: Device,
+        rings: Arc<Rings>,
+        reactor: Arc<Reactor>,
+        fences: FenceSink,
+        stop: Arc<Wake>,
+    ) -> Self {
+        Self {
+            device,
+            rings,
+            reactor,
+            fences,
+            stop,
+            epoch: Epoch::default(),
+            exchange: Exchange::default(),
+            cursor_exchange: Exchange::default(),
+            parked: None,
+            released: Vec::new(),
+            used: Vec::new(),
+        }
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// The error of epoll, which only lack of memory can cause.
+    pub fn run(mut self) -> Result<(), Errno> {
+        self.reactor.add(self.rings.wake(), TOKEN_RINGS)?;
+        self.reactor.add(&self.fences, TOKEN_FENCES)?;
+        self.reactor.add(&*self.stop, TOKEN_STOP)?;
+        if let Some(death) = self.device.renderer_mut().death() {
+            self.reactor.add(death, TOKEN_RENDERER)?;
+        }
+        let mut tokens = Vec::new();
+        loop {
+            self.reactor.wait(&mut tokens)?;
+            // A reset comes before what follows it on the rings.
+            self.follow_rings();
+            for token in &tokens {
+                match *token {
+                    TOKEN_STOP => return Ok(()),
+                    TOKEN_RINGS => {}
+                    TOKEN_FENCES => self.signal_fences(),
+                    TOKEN_RENDERER => self.bury_renderer(),
+                    ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
+                }
+            }
+        }
+    }
+
+    /// Follows what the VMM did to the rings since the last look.
+    fn follow_rings(&mut self) {
+        self.rings.wake().take();
+        let epoch = self.rings.epoch();
+        if epoch == self.epoch {
+            // A ring besides the control queue may have been started.
+            return;
+        }
+        if epoch.life != self.epoch.life {
+            self.parked = None;
+            self.device.reset(epoch.features);
+        }
+        let started = epoch.run != self.epoch.run;
+        self.epoch = epoch;
+        if started {
+            self.rings.flush();
+            (0..NUM_QUEUES).for_each(|ring| self.serve(ring));
+        }
+    }
+
+    fn serve(&mut self, ring: usize) {
+        loop {
+            self.rings.begin(ring);
+            match ring {
+                CONTROL => self.serve_control(),
+                CURSOR => self.serve_cursor(),
+                _ => return,
+            }
+            if self.parked.is_some() || !self.rings.finish(ring, self.epoch) {
+                return;
+            }
+        }
+    }
+
+    fn serve_control(&mut self) {
+        if let Some(parked) = self.parked.take() {
+            self.execute(parked);
+        }
+        while self.parked.is_none() {
+            let Some((chain, memory)) = self.rings.pop(CONTROL, self.epoch) else {
+                break;
+            };
+            let head = chain.head_index();
+            match self.exchange.begin(chain, &memory) {
+                Ok(()) => self.execute(Parked { head, memory }),
+                Err(error) => {
+                    let response = Response::Error(error.code());
+                    self.finish_control(head, &response, &memory);
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, request: Parked) {
+        let answer =
+            self.device
+                .execute(self.exchange.request(), QueueKind::Control, &request.memory);
+        match answer {
+            Ok(response) => self.finish_control(request.head, &response, &request.memory),
+            Err(Stopped) => {
+                debug!("request waits for the device to run again");
+                self.parked = Some(request);
+            }
+        }
+    }
+
+    fn finish_control(&mut self, head: u16, response: &Response, memory: &GuestMemory) {
+        let len = self.exchange.respond(response, memory);
+        self.device
+            .reply(self.exchange.request(), response, Reply { head, len });
+        self.send_released();
+    }
+
+    fn serve_cursor(&mut self) {
+        while let Some((chain, memory)) = self.rings.pop(CURSOR, self.epoch) {
+            let head = chain.head_index();
+            let exchange = &mut self.cursor_exchange;
+            let answer = match exchange.begin(chain, &memory) {
+                Ok(()) => self
+                    .device
+                    .execute(exchange.request(), QueueKind::Cursor, &memory),
+                Err(error) => Ok(Response::Error(error.code())),
+            };
+            // No cursor command changes the window, so none is stopped in the middle.
+            let response = answer.unwrap_or(Response::OkNoData);
+            let len = exchange.respond(&response, &memory);
+            self.rings
+                .push(CURSOR, self.epoch.life, &[Used { head, len }]);
+        }
+    }
+
+    fn signal_fences(&mut self) {
+        let fences = self.fences.take();
+        self.device.signal(&fences);
+        self.send_released();
+    }
+
+    fn send_released(&mut self) {
+        self.device.take_released(&mut self.released);
+        let used = |reply: Reply| Used {
+            head: reply.head,
+            len: reply.len,
+        };
+        self.used.clear();
+        self.used.extend(self.released.drain(..).map(used));
+        self.rings.push(CONTROL, self.epoch.life, &self.used);
+    }
+
+    fn bury_renderer(&mut self) {
+        let renderer = self.device.renderer_mut();
+        error!(
+            "{}; running contexts go on, new ones will fail until coherd is started again",
+            renderer.obituary()
+        );
+        if let Some(death) = renderer.death() {
+            self.reactor.remove(death);
+        }
+    }
+}
