@@ -1,0 +1,106 @@
+//! The command line.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, ExitStatus};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::lab::enter::{Plan, enter};
+use crate::lab::{Lab, LabError};
+use crate::progress::Progress;
+use crate::vm::smoke;
+
+/// What a subcommand may fail with.
+pub type AnyError = Box<dyn Error>;
+
+/// Developer commands of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+pub struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build or find the lab: a Debian root with QEMU, Mesa and virglrenderer
+    Lab(LabArgs),
+    /// Boot a guest, reboot it and stop it
+    #[command(hide = true)]
+    VmSmoke {
+        /// Open a shell in the guest before it is stopped
+        #[arg(long)]
+        keep: bool,
+        /// Give the guest the GPU that listens on this socket
+        #[arg(long, value_name = "SOCKET")]
+        gpu: Option<PathBuf>,
+    },
+    /// Become a program inside the lab; started by the other commands
+    #[command(hide = true)]
+    LabEnter(Plan),
+}
+
+#[derive(Debug, Args)]
+struct LabArgs {
+    /// Open a shell inside the lab
+    #[arg(long, conflicts_with = "command")]
+    shell: bool,
+    /// Remove every lab from the cache
+    #[arg(long, conflicts_with_all = ["shell", "command"])]
+    clean: bool,
+    /// Run this program inside the lab
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+impl Cli {
+    /// Runs the chosen subcommand to its exit code.
+    pub fn run(self) -> Result<ExitCode, AnyError> {
+        let progress = Progress::start();
+        match self.task {
+            Task::Lab(args) => lab(&args, &progress),
+            Task::VmSmoke { keep, gpu } => {
+                smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Task::LabEnter(plan) => match enter(&plan)? {},
+        }
+    }
+}
+
+fn lab(args: &LabArgs, progress: &Progress) -> Result<ExitCode, AnyError> {
+    if args.clean {
+        Lab::clean(progress)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let lab = Lab::ensure(progress)?;
+    if args.shell {
+        return foreground(&mut lab.command("bash"));
+    }
+    if let Some((program, rest)) = args.command.split_first() {
+        return foreground(lab.command(program).args(rest));
+    }
+    println!("lab: {}", lab.root().display());
+    print!("{}", lab.versions());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn foreground(command: &mut Command) -> Result<ExitCode, AnyError> {
+    let status = command
+        .status()
+        .map_err(LabError::io("start a program inside the lab"))?;
+    Ok(exit_code(status))
+}
+
+/// A shell's view of how a program ended: 128 plus the signal that killed it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt;
+
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}

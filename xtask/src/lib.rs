@@ -1,0 +1,6 @@
+//! Developer commands of this workspace, run as `cargo xtask`.
+
+pub mod cli;
+pub mod lab;
+pub mod progress;
+pub mod vm;
