@@ -17,7 +17,7 @@ const MAX_MAP_BUDGET: u64 = 32_000;
 /// A GPU for one virtual machine, as a vhost-user back-end.
 ///
 /// Start coherd, then point the VMM at its socket. One process serves one VM and ends with exit
-/// status 0 when the VMM hangs up.
+/// status 0 when the VMM hangs up. SIGTERM ends it; SIGUSR1 makes it log what the guest holds.
 #[derive(Debug, Parser)]
 #[command(name = "coherd", version, about, max_term_width = 100)]
 pub struct Cli {

@@ -10,7 +10,8 @@ use clap::Parser;
 use coherd::cli::{Cli, RendererKind, capabilities};
 use coherd::listen::Socket;
 use coherd::renderer::none::NoRenderer;
-use coherd::serve::{Daemon, Options, RendererFactory};
+use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
 use tracing::info;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -52,10 +53,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    let (quit, on_signal) = UnixStream::pair()?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::low_level::pipe::register(signal, on_signal.try_clone()?)?;
-    }
+    let quit = on_signals(&[SIGTERM, SIGINT])?;
+    let status = on_signals(&[SIGUSR1])?;
+    let user = UserSignals {
+        quit: quit.as_fd(),
+        status: status.as_fd(),
+    };
     let mut socket = match (&cli.socket_path, cli.fd) {
         (Some(path), _) => Socket::bind(path)?,
         (None, Some(fd)) => Socket::inherit(fd)?,
@@ -71,10 +74,19 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     };
     let daemon = Daemon::start(options, factory)?;
     info!("ready");
-    if let Some(stream) = socket.accept(quit.as_fd())? {
-        daemon.serve(stream, quit.as_fd())?;
+    if let Some(stream) = socket.accept(user.quit)? {
+        daemon.serve(stream, &user)?;
     }
     Ok(())
+}
+
+/// A stream that becomes readable with each of these signals.
+fn on_signals(signals: &[i32]) -> std::io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    for signal in signals {
+        signal_hook::low_level::pipe::register(*signal, writer.try_clone()?)?;
+    }
+    Ok(reader)
 }
 
 fn renderer(cli: &Cli) -> Result<RendererFactory, Box<dyn Error>> {

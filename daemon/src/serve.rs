@@ -23,7 +23,7 @@ use crate::vhost_user::memory_table::ExportedFiles;
 use crate::vhost_user::peek;
 use crate::vhost_user::rings::Rings;
 use crate::window::HostWindow;
-use crate::worker::Worker;
+use crate::worker::{Orders, Worker};
 
 /// Why a connection was not served to its end.
 #[derive(Debug, Error)]
@@ -72,6 +72,15 @@ impl Default for Options {
     }
 }
 
+/// Fds that are readable when the user wants something.
+#[derive(Clone, Copy, Debug)]
+pub struct UserSignals<'a> {
+    /// End.
+    pub quit: BorrowedFd<'a>,
+    /// Log what the device holds.
+    pub status: BorrowedFd<'a>,
+}
+
 /// Makes the renderer, in the device thread, where it stays.
 pub type RendererFactory =
     Box<dyn FnOnce(FenceSink) -> Result<Box<dyn Renderer>, RendererError> + Send>;
@@ -82,7 +91,7 @@ pub struct Daemon {
     rings: Arc<Rings>,
     channel: Arc<BackChannel>,
     exported: Arc<ExportedFiles>,
-    stop: Arc<Wake>,
+    orders: Arc<Orders>,
     ended: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
 }
@@ -98,14 +107,19 @@ impl Daemon {
         let channel = Arc::new(BackChannel::default());
         let rings = Arc::new(Rings::new(Arc::clone(&reactor), Arc::clone(&channel))?);
         let exported = Arc::new(ExportedFiles::default());
-        let (stop, ended) = (Arc::new(Wake::new()?), Arc::new(Wake::new()?));
+        let orders = Arc::new(Orders {
+            stop: Wake::new()?,
+            status: Wake::new()?,
+        });
+        let ended = Arc::new(Wake::new()?);
         let fences = FenceSink::new()?;
 
         let table = Window::new(options.window_size, page_size, options.map_budget);
         let window = HostWindow::new(table, Arc::clone(&channel), Arc::clone(&exported));
         let (ready, renderer_ready) = mpsc::channel();
         let thread = std::thread::Builder::new().name("gpu".into()).spawn({
-            let (rings, stop, ended) = (Arc::clone(&rings), Arc::clone(&stop), Arc::clone(&ended));
+            let (rings, ended) = (Arc::clone(&rings), Arc::clone(&ended));
+            let orders = Arc::clone(&orders);
             move || {
                 let renderer = match factory(fences.clone()) {
                     Ok(renderer) => renderer,
@@ -122,7 +136,7 @@ impl Daemon {
                 };
                 let _ = ready.send(Ok((config.features, capsets)));
                 let device = Device::new(config, renderer, window);
-                if let Err(error) = Worker::new(device, rings, reactor, fences, stop).run() {
+                if let Err(error) = Worker::new(device, rings, reactor, fences, orders).run() {
                     error!(%error, "device thread failed");
                 }
                 ended.send();
@@ -152,17 +166,17 @@ impl Daemon {
             rings,
             channel,
             exported,
-            stop,
+            orders,
             ended,
             thread: Some(thread),
         })
     }
 
-    /// Serves the front-end on `stream` until it hangs up or `quit` is readable.
+    /// Serves the front-end on `stream` until it hangs up or the user asks to quit.
     ///
     /// # Errors
     /// [`ServeError::Protocol`] or [`ServeError::Worker`]
-    pub fn serve(self, stream: UnixStream, quit: BorrowedFd<'_>) -> Result<(), ServeError> {
+    pub fn serve(self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
         let watched = stream.try_clone()?;
         let handler = Arc::new(Mutex::new(Handler::new(
             self.offer.clone(),
@@ -174,17 +188,26 @@ impl Daemon {
         loop {
             let mut fds = [
                 PollFd::new(&watched, PollFlags::IN),
-                PollFd::from_borrowed_fd(quit, PollFlags::IN),
+                PollFd::from_borrowed_fd(user.quit, PollFlags::IN),
                 PollFd::new(&*self.ended, PollFlags::IN),
+                PollFd::from_borrowed_fd(user.status, PollFlags::IN),
             ];
             retry_on_intr(|| poll(&mut fds, None))?;
-            let [_, quit_asked, ended] = fds.each_ref().map(|fd| !fd.revents().is_empty());
+            let [request, quit_asked, ended, status_asked] =
+                fds.each_ref().map(|fd| !fd.revents().is_empty());
             if quit_asked {
                 info!("asked to quit");
                 return Ok(());
             }
             if ended {
                 return Err(ServeError::Worker);
+            }
+            if status_asked {
+                let _ = rustix::io::read(user.status, &mut [0u8; 64]);
+                self.orders.status.send();
+            }
+            if !request {
+                continue;
             }
             if let Some(socket) = peek::back_channel(&watched)? {
                 self.channel.set_socket(socket);
@@ -205,7 +228,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         // Unblocks the device thread if it waits for the front-end.
         self.channel.close();
-        self.stop.send();
+        self.orders.stop.send();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -21,11 +21,21 @@ const TOKEN_RINGS: u64 = 100;
 const TOKEN_FENCES: u64 = 101;
 const TOKEN_RENDERER: u64 = 102;
 const TOKEN_STOP: u64 = 103;
+const TOKEN_STATUS: u64 = 104;
 
 /// A request that was taken from the control queue and waits for the device to run again.
 struct Parked {
     head: u16,
     memory: GuestMemory,
+}
+
+/// What other threads ask of the device thread.
+#[derive(Debug)]
+pub struct Orders {
+    /// End.
+    pub stop: Wake,
+    /// Log what the device holds.
+    pub status: Wake,
 }
 
 /// See the module's description.
@@ -34,7 +44,7 @@ pub struct Worker {
     rings: Arc<Rings>,
     reactor: Arc<Reactor>,
     fences: FenceSink,
-    stop: Arc<Wake>,
+    orders: Arc<Orders>,
     epoch: Epoch,
     /// The control request in work, also while it is parked.
     exchange: Exchange,
@@ -45,20 +55,20 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for `rings`, whose kicks arrive at `reactor`. It ends when `stop` is sent.
+    /// A worker for `rings`, whose kicks arrive at `reactor`.
     pub fn new(
         device: Device,
         rings: Arc<Rings>,
         reactor: Arc<Reactor>,
         fences: FenceSink,
-        stop: Arc<Wake>,
+        orders: Arc<Orders>,
     ) -> Self {
         Self {
             device,
             rings,
             reactor,
             fences,
-            stop,
+            orders,
             epoch: Epoch::default(),
             exchange: Exchange::default(),
             cursor_exchange: Exchange::default(),
@@ -75,7 +85,8 @@ impl Worker {
     pub fn run(mut self) -> Result<(), Errno> {
         self.reactor.add(self.rings.wake(), TOKEN_RINGS)?;
         self.reactor.add(&self.fences, TOKEN_FENCES)?;
-        self.reactor.add(&*self.stop, TOKEN_STOP)?;
+        self.reactor.add(&self.orders.stop, TOKEN_STOP)?;
+        self.reactor.add(&self.orders.status, TOKEN_STATUS)?;
         if let Some(death) = self.device.renderer_mut().death() {
             self.reactor.add(death, TOKEN_RENDERER)?;
         }
@@ -90,6 +101,10 @@ impl Worker {
                     TOKEN_RINGS => {}
                     TOKEN_FENCES => self.signal_fences(),
                     TOKEN_RENDERER => self.bury_renderer(),
+                    TOKEN_STATUS => {
+                        self.orders.status.take();
+                        self.device.log_status();
+                    }
                     ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
                 }
             }

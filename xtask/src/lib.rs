@@ -1,6 +1,7 @@
 //! Developer commands of this workspace, run as `cargo xtask`.
 
 pub mod cli;
+pub mod coherd;
 pub mod lab;
 pub mod progress;
 pub mod vm;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use coherd_protocol::gpu::limits::MAX_RINGS;
 use coherd_protocol::gpu::{Command, Features, GpuError, Header, Response};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use self::context::Context;
 use self::fence::{FenceTable, Wait};
@@ -223,6 +223,18 @@ impl Device {
     /// Takes the replies that can go out.
     pub fn take_released(&mut self, into: &mut Vec<Reply>) {
         into.append(&mut self.released);
+    }
+
+    /// Logs what the device holds.
+    pub fn log_status(&self) {
+        info!(
+            resources = self.resources.len(),
+            contexts = self.contexts.len(),
+            mappings = self.window.len(),
+            fences = self.fences.len(),
+            image_bytes = self.image_bytes,
+            "status"
+        );
     }
 
     /// The renderer.

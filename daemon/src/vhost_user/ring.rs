@@ -117,9 +117,13 @@ impl Ring {
         self.kick.as_ref()
     }
 
-    /// Replaces the call fd.
+    /// Replaces the call fd. QEMU starts a ring with one that it does not listen to, so the
+    /// driver is signalled once more on the new one.
     pub fn set_call(&mut self, call: Option<File>) {
         self.call = call;
+        if self.is_active() {
+            self.notify();
+        }
     }
 
     /// Whether the driver started the ring anew since it was last active, rather than the VMM

@@ -1,0 +1,254 @@
+//! A VMM in miniature: the front-end of vhost-user, with guest RAM, the host-visible window and
+//! the back channel.
+//!
+//! It sends what QEMU 11.1, crosvm or libkrun send, in their order, and serves the backend's
+//! requests with their semantics, down to what kills them: a [`Fault`] is the end of the VMM, and
+//! a conforming backend never causes one. Nothing waits without a [`Deadline`].
+//!
+//! [`Gate`]s hold the service of a backend request at a [`Stage`], so that a test can place a
+//! stop or a reset in the middle of a map. QEMU has one main loop: while a request is served no
+//! operation of the front-end can start, and the other way round. Operations that wait for it are
+//! served in the order in which they came.
+
+mod back_channel;
+mod channel;
+mod config;
+mod crosvm;
+mod deadline;
+mod error;
+mod event;
+mod fault;
+mod gate;
+mod libkrun;
+mod lifecycle;
+mod log;
+mod memory;
+mod message;
+mod qemu;
+mod request;
+mod ring;
+mod session;
+mod shared;
+#[cfg(test)]
+pub(crate) mod tests;
+mod turn;
+mod window;
+mod window_error;
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use vm_memory::GuestMemoryMmap;
+
+pub use config::{Config, F_PROTOCOL_FEATURES, Flavour, RamRange, protocol};
+pub use deadline::Deadline;
+pub use error::FrontendError;
+pub use event::Event as EventFd;
+pub use fault::Fault;
+pub use gate::{Gate, Stage};
+pub use log::{Event, Log};
+pub use memory::{GuestRam, MemoryError, TableRegion};
+pub use message::MessageError;
+pub use request::MapRequest;
+pub use ring::{MAX_QUEUE_SIZE, RING_BYTES, Ring, RingLayout};
+pub use window::{WINDOW_GPA, Window};
+pub use window_error::WindowError;
+
+use session::Session;
+use shared::Shared;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A VMM with one vhost-user GPU.
+#[derive(Debug)]
+pub struct Frontend {
+    shared: Arc<Shared>,
+    memory: GuestMemoryMmap,
+    rings: Vec<Ring>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Frontend {
+    /// Connects to a backend that listens at `path` and does the VMM's handshake.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn connect(path: &Path, config: Config) -> Result<Self, FrontendError> {
+        let stream = UnixStream::connect(path).map_err(FrontendError::Connect)?;
+        Self::from_stream(stream, config)
+    }
+
+    /// Does the VMM's handshake on a connected socket.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn from_stream(stream: UnixStream, config: Config) -> Result<Self, FrontendError> {
+        let flavour = config.flavour;
+        let log = Arc::new(Log::default());
+        let mut session = Session::new(stream, config, Arc::clone(&log))?;
+        match flavour {
+            Flavour::Qemu => qemu::handshake(&mut session),
+            Flavour::Crosvm => crosvm::handshake(&mut session),
+            Flavour::Libkrun => libkrun::handshake(&mut session),
+        }?;
+        let memory = session.ram.memory().clone();
+        let rings = session.rings.clone();
+        let shared = Arc::new(Shared::new(session, log)?);
+        let back = lock(&shared.session).back.take();
+        let server = back
+            .map(|stream| back_channel::spawn(Arc::clone(&shared), stream))
+            .transpose()?;
+        Ok(Self {
+            shared,
+            memory,
+            rings,
+            server,
+        })
+    }
+
+    /// The guest's driver comes up: the device is activated with empty rings.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn start(&self) -> Result<(), FrontendError> {
+        self.shared.settle(self.shared.activate(None))
+    }
+
+    /// The VM is paused: the device is stopped. Returns the base of each ring.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn stop(&self) -> Result<Vec<u16>, FrontendError> {
+        self.shared.settle(self.shared.deactivate())
+    }
+
+    /// The VM goes on: the device is activated where [`Self::stop`] left its rings.
+    ///
+    /// # Errors
+    /// [`FrontendError::TableFull`] if QEMU has too many maps: the device stays stopped.
+    pub fn resume(&self, bases: &[u16]) -> Result<(), FrontendError> {
+        self.shared.settle(self.shared.activate(Some(bases)))
+    }
+
+    /// The guest resets the device. QEMU drops every map, crosvm none.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn reset(&self) -> Result<(), FrontendError> {
+        self.shared.settle(self.shared.reset())
+    }
+
+    /// The guest reboots: [`Self::reset`] and [`Self::start`].
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn reboot(&self) -> Result<(), FrontendError> {
+        self.reset()?;
+        self.start()
+    }
+
+    /// The guest reads its configuration space.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn get_config(&self, offset: u32, size: u32) -> Result<Vec<u8>, FrontendError> {
+        self.shared.read_config(offset, size)
+    }
+
+    /// The guest writes its configuration space.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn set_config(&self, offset: u32, bytes: &[u8]) -> Result<(), FrontendError> {
+        self.shared.write_config(offset, bytes)
+    }
+
+    /// Chooses what the guest negotiates at the next [`Self::start`].
+    pub fn set_guest_features(&self, features: u64) {
+        lock(&self.shared.session).config.features = features;
+    }
+
+    /// virtio features that were negotiated.
+    pub fn features(&self) -> u64 {
+        let session = lock(&self.shared.session);
+        session.config.acked_features(session.offered)
+    }
+
+    /// virtio features that the backend offers.
+    pub fn offered_features(&self) -> u64 {
+        lock(&self.shared.session).offered
+    }
+
+    /// Protocol features that were acknowledged.
+    pub fn protocol_features(&self) -> u64 {
+        lock(&self.shared.session).protocol
+    }
+
+    /// Guest RAM.
+    pub fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
+    /// The queues, as the VMM has set them up.
+    pub fn rings(&self) -> &[Ring] {
+        &self.rings
+    }
+
+    /// The host-visible window, if the backend has exactly one.
+    pub fn window(&self) -> Option<&Window> {
+        self.shared.window.as_ref()
+    }
+
+    /// Whether the device is activated.
+    pub fn is_running(&self) -> bool {
+        self.shared.is_running()
+    }
+
+    /// Everything exchanged so far.
+    pub fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
+    /// What ended the VMM, if anything did.
+    pub fn fault(&self) -> Option<Fault> {
+        self.shared.fault()
+    }
+
+    /// Closes the gate at `stage` for the backend requests to come.
+    pub fn gate(&self, stage: Stage) -> Gate {
+        Gate::close(&self.shared.gates, stage)
+    }
+
+    /// Waits until an operation waits behind the one that has QEMU's main loop; `false` after
+    /// the deadline.
+    pub fn wait_contended(&self, deadline: Deadline) -> bool {
+        self.shared.turns.wait_contended(deadline)
+    }
+
+    /// How long the front-end waits for anything.
+    pub fn timeout(&self) -> Duration {
+        self.shared.timeout
+    }
+
+    /// A moment in the future, as far away as the front-end itself waits.
+    pub fn deadline(&self) -> Deadline {
+        self.shared.deadline()
+    }
+}
+
+impl Drop for Frontend {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        // The thread also looks around without being woken.
+        let _ = self.shared.wake.signal();
+        if let Some(server) = self.server.take() {
+            let _ = server.join();
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The front-end against a backend that knows just enough to answer.
+
+mod crosvm;
+pub(crate) mod fake;
+mod libkrun;
+mod qemu;
+mod qemu_maps;
+mod qemu_races;

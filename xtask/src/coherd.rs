@@ -1,0 +1,327 @@
+//! coherd as it runs in the lab: built there, started there, watched from the host.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::lab::{Lab, LabError, TARGET};
+use crate::progress::Progress;
+
+/// Where cargo leaves what [`build`] builds, inside the lab and its guests.
+const RELEASE: &str = "release";
+
+/// A loaded host takes seconds to start a Vulkan driver.
+const START: Duration = Duration::from_secs(60);
+const STATUS: Duration = Duration::from_secs(30);
+
+/// Why coherd does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CoherdError {
+    /// The lab does not work.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// A file or a process could not be handled.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A build failed; its output has been shown.
+    #[error("{0} failed in the lab")]
+    Build(&'static str),
+    /// It ended.
+    #[error("coherd ended ({status}); its log:\n{log}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// All it said.
+        log: String,
+    },
+    /// It did not say what it should in time.
+    #[error("coherd did not log {what:?} within {} s; its log:\n{log}", waited.as_secs())]
+    Silent {
+        /// What was waited for.
+        what: &'static str,
+        /// For how long.
+        waited: Duration,
+        /// All it said.
+        log: String,
+    },
+}
+
+fn failed(action: &'static str) -> impl FnOnce(io::Error) -> CoherdError {
+    move |source| CoherdError::Io { action, source }
+}
+
+/// Builds coherd with Venus, its Vulkan layer and the programs for guests, in release mode.
+///
+/// # Errors
+/// [`CoherdError::Build`], with the compiler's output on standard error.
+pub fn build(lab: &Lab, progress: &Progress) -> Result<(), CoherdError> {
+    progress.say("building coherd with Venus, and the guest's programs, in the lab");
+    let packages = ["coherd", "coherd-layer", "coherd-tests"];
+    let mut cargo = lab.cargo(&[
+        "build",
+        "--release",
+        "--quiet",
+        "--features",
+        "coherd/venus",
+    ]);
+    packages.iter().for_each(|name| {
+        cargo.args(["--package", name]);
+    });
+    let _waiting = progress.waiting("compiling");
+    let built = cargo
+        .stdin(Stdio::null())
+        .status()
+        .map_err(failed("start cargo in the lab"))?;
+    if !built.success() {
+        return Err(CoherdError::Build("cargo build"));
+    }
+    build_standin(lab)
+}
+
+/// Path of a program that [`build`] built, the same inside the lab and in its guests.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    Path::new(TARGET).join(RELEASE).join(name)
+}
+
+/// Path of the udmabuf stand-in inside the lab.
+fn standin() -> PathBuf {
+    Path::new(TARGET).join("udmabuf-standin.so")
+}
+
+fn build_standin(lab: &Lab) -> Result<(), CoherdError> {
+    let built = lab
+        .command("gcc")
+        .args([
+            "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o",
+        ])
+        .arg(standin())
+        .arg("tests/standin/udmabuf.c")
+        .status()
+        .map_err(failed("start gcc in the lab"))?;
+    if built.success() {
+        Ok(())
+    } else {
+        Err(CoherdError::Build("gcc"))
+    }
+}
+
+/// What the host of the render server can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// As the host is.
+    Host,
+    /// With a stand-in for /dev/udmabuf, with which lavapipe exports memory.
+    StandIn,
+}
+
+/// What a running coherd holds for its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Resources.
+    pub resources: u64,
+    /// Contexts.
+    pub contexts: u64,
+    /// Window mappings.
+    pub mappings: u64,
+    /// Pending fences.
+    pub fences: u64,
+    /// Open files of the daemon.
+    pub files: u64,
+}
+
+/// A running coherd, killed when dropped.
+#[derive(Debug)]
+pub struct Coherd {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Coherd {
+    /// Starts coherd in the lab and waits until a VMM can connect.
+    ///
+    /// # Errors
+    /// [`CoherdError::Ended`] or [`CoherdError::Silent`], with all that it said.
+    pub fn start(lab: &Lab, export: Export, arguments: &[&str]) -> Result<Self, CoherdError> {
+        let name = unused_name(lab.run_dir());
+        let (socket, log) = (
+            lab.run_dir().join(format!("{name}.sock")),
+            lab.run_dir().join(format!("{name}.log")),
+        );
+        let output = File::create(&log).map_err(failed("create coherd's log"))?;
+        let mut command = lab.command(program("coherd"));
+        command.arg("--socket-path").arg(&socket).args(arguments);
+        if export == Export::StandIn {
+            command.env("LD_PRELOAD", standin());
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .map_err(failed("start coherd in the lab"))?;
+        let mut coherd = Self { child, socket, log };
+        coherd.wait_for_log("ready", 1, START)?;
+        Ok(coherd)
+    }
+
+    /// Its socket, the same path on the host and inside the lab.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All it said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// [`CoherdError::Silent`] if it does not end in time.
+    pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus, CoherdError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().map_err(failed("wait for coherd"))? {
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                let log = self.log();
+                return Err(CoherdError::Silent {
+                    what: "its end",
+                    waited: timeout,
+                    log,
+                });
+            }
+            pause();
+        }
+    }
+
+    /// Asks it what it holds.
+    ///
+    /// # Errors
+    /// [`CoherdError::Ended`] or [`CoherdError::Silent`]
+    pub fn holdings(&mut self) -> Result<Holdings, CoherdError> {
+        let answers = self.log().matches(" status ").count();
+        self.signal(Signal::USR1)?;
+        self.wait_for_log(" status ", answers + 1, STATUS)?;
+        let log = self.log();
+        let line = log
+            .lines()
+            .rfind(|line| line.contains(" status "))
+            .unwrap_or_default();
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .map_err(failed("list coherd's files"))?
+            .count();
+        Ok(Holdings {
+            resources: field(line, "resources"),
+            contexts: field(line, "contexts"),
+            mappings: field(line, "mappings"),
+            fences: field(line, "fences"),
+            files: u64::try_from(files).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// [`CoherdError::Io`]
+    pub fn signal(&self, signal: Signal) -> Result<(), CoherdError> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| failed("signal coherd")(io::ErrorKind::InvalidInput.into()))?;
+        kill_process(pid, signal).map_err(|errno| failed("signal coherd")(errno.into()))
+    }
+
+    /// Waits until `what` was logged `count` times.
+    ///
+    /// # Errors
+    /// [`CoherdError::Ended`] or [`CoherdError::Silent`]
+    pub fn wait_for_log(
+        &mut self,
+        what: &'static str,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), CoherdError> {
+        let deadline = Instant::now() + timeout;
+        while self.log().matches(what).count() < count {
+            if let Some(status) = self.child.try_wait().map_err(failed("wait for coherd"))? {
+                return Err(CoherdError::Ended {
+                    status,
+                    log: self.log(),
+                });
+            }
+            if Instant::now() >= deadline {
+                return Err(CoherdError::Silent {
+                    what,
+                    waited: timeout,
+                    log: self.log(),
+                });
+            }
+            pause();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Coherd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file of another process has no event to wait on.
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+fn unused_name(folder: &Path) -> String {
+    (0u32..)
+        .map(|number| format!("coherd{number}"))
+        .find(|name| !folder.join(format!("{name}.log")).exists())
+        .unwrap_or_default()
+}
+
+/// The number behind `name=` in a line of the log.
+fn field(line: &str, name: &str) -> u64 {
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_a_status_line_are_found() {
+        let line = "2026-01-01T00:00:00Z  INFO status resources=3 contexts=1 mappings=12";
+        assert_eq!(field(line, "resources"), 3);
+        assert_eq!(field(line, "mappings"), 12);
+        assert_eq!(field(line, "absent"), u64::MAX);
+    }
+}
