@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::{self, DemoArgs};
 use crate::lab::enter::{Plan, enter};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
@@ -27,6 +28,8 @@ pub struct Cli {
 enum Task {
     /// Build or find the lab: a Debian root with QEMU, Mesa and virglrenderer
     Lab(LabArgs),
+    /// Show a guest under stock QEMU that runs Vulkan programs through coherd
+    Demo(DemoArgs),
     /// Boot a guest, reboot it and stop it
     #[command(hide = true)]
     VmSmoke {
@@ -61,6 +64,10 @@ impl Cli {
         let progress = Progress::start();
         match self.task {
             Task::Lab(args) => lab(&args, &progress),
+            Task::Demo(args) => {
+                demo::run(&args, &progress)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
                 Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod coherd;
+pub mod demo;
 pub mod lab;
 pub mod progress;
 pub mod vm;
