@@ -1,4 +1,4 @@
-//! Capability sets: their ids, and the part of the Venus one that a device may narrow.
+//! Capability sets: their ids, and the head of the Venus one.
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -23,51 +23,17 @@ pub struct VenusCapset {
     pub vk_mesa_venus_protocol_spec_version: U32,
     /// Whether a blob with id 0 is shared memory.
     pub supports_blob_id_0: U32,
-    /// Bit N is Vulkan extension number N; bit 0 says that the mask is valid.
+    /// Bit N is Vulkan extension number N; bit 0 says that the mask is valid. Mesa consults it
+    /// for chained structures only, so that it hides no extension from applications.
     pub vk_extension_mask: [U32; 32],
 }
 
 impl VenusCapset {
     /// The capset at the start of `bytes`, or `None` if `bytes` is too short to be one.
-    pub fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut Self> {
-        Self::mut_from_prefix(bytes)
+    pub fn from_bytes(bytes: &[u8]) -> Option<&Self> {
+        Self::ref_from_prefix(bytes)
             .ok()
             .map(|(capset, _rest)| capset)
-    }
-
-    /// Whether the mask is in use.
-    pub fn has_extension_mask(&self) -> bool {
-        self.vk_extension_mask[0].get() & 1 != 0
-    }
-
-    /// Whether a guest driver that honours the mask may use extension `number`.
-    pub fn has_extension(&self, number: u32) -> bool {
-        let (word, bit) = Self::position(number);
-        !self.has_extension_mask()
-            || self
-                .vk_extension_mask
-                .get(word)
-                .is_some_and(|mask| mask.get() & bit != 0)
-    }
-
-    /// Hides the Vulkan extension `number` from the guest's driver.
-    ///
-    /// A mask that was not in use is made valid with every other extension allowed.
-    pub fn hide_extension(&mut self, number: u32) {
-        if !self.has_extension_mask() {
-            self.vk_extension_mask = [U32::new(u32::MAX); 32];
-        }
-        let (word, bit) = Self::position(number);
-        if let Some(mask) = self.vk_extension_mask.get_mut(word) {
-            mask.set(mask.get() & !bit);
-        }
-    }
-
-    fn position(number: u32) -> (usize, u32) {
-        (
-            usize::try_from(number / 32).unwrap_or(usize::MAX),
-            1 << (number % 32),
-        )
     }
 }
 
@@ -75,38 +41,18 @@ impl VenusCapset {
 mod tests {
     use super::*;
 
-    const EXTERNAL_MEMORY_DMA_BUF: u32 = 126;
-
     #[test]
-    fn hiding_leaves_the_other_extensions() {
+    fn fields_lie_where_virglrenderer_puts_them() {
         let mut bytes = vec![0u8; 160];
-        bytes[20] = 1;
-        bytes[20 + 4 * 3 + 3] = 0x40 | 0x20;
-
-        let capset = VenusCapset::from_bytes_mut(&mut bytes).unwrap();
-        assert!(capset.has_extension(EXTERNAL_MEMORY_DMA_BUF));
-        capset.hide_extension(EXTERNAL_MEMORY_DMA_BUF);
-
-        assert!(!capset.has_extension(EXTERNAL_MEMORY_DMA_BUF));
-        assert!(capset.has_extension(125));
-        assert!(!capset.has_extension(124));
-    }
-
-    #[test]
-    fn hiding_makes_an_unused_mask_valid_with_all_others_allowed() {
-        let mut bytes = vec![0u8; 148];
-        let capset = VenusCapset::from_bytes_mut(&mut bytes).unwrap();
-
-        capset.hide_extension(EXTERNAL_MEMORY_DMA_BUF);
-
-        assert!(capset.has_extension_mask());
-        assert!(!capset.has_extension(EXTERNAL_MEMORY_DMA_BUF));
-        assert!(capset.has_extension(1));
-        assert!(capset.has_extension(1000));
+        bytes[16] = 1;
+        bytes[20 + 4 * 31] = 7;
+        let capset = VenusCapset::from_bytes(&bytes).unwrap();
+        assert_eq!(capset.supports_blob_id_0.get(), 1);
+        assert_eq!(capset.vk_extension_mask[31].get(), 7);
     }
 
     #[test]
     fn short_buffers_are_no_capset() {
-        assert!(VenusCapset::from_bytes_mut(&mut [0; 147]).is_none());
+        assert!(VenusCapset::from_bytes(&[0; 147]).is_none());
     }
 }

@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use coherd_vulkan::{Adapter, AdapterKind, EnumerateError, RenderNode, SelectError};
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Venus;
+use super::hiding::{HiddenExtensions, HidingError};
 use crate::renderer::{FenceSink, RendererError};
 
 /// Where distributions put the render server.
@@ -38,6 +40,9 @@ pub enum HostError {
     /// No device fits.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// Guests would be offered what costs them their context.
+    #[error(transparent)]
+    Hiding(#[from] HidingError),
     /// The render server is missing.
     #[error(
         "no virgl_render_server: install virglrenderer's render server (Debian: virgl-server), \
@@ -54,7 +59,7 @@ pub enum HostError {
 pub struct Host {
     adapter: Adapter,
     chosen: bool,
-    exports_dma_buf: bool,
+    hidden: Option<HiddenExtensions>,
     server: PathBuf,
 }
 
@@ -79,10 +84,16 @@ impl Host {
         } else {
             adapters.iter().all(|adapter| adapter.exports_dma_buf)
         };
+        let hidden = if exports_dma_buf {
+            None
+        } else {
+            info!("the host cannot export dma-bufs: guests are not offered to share memory");
+            Some(HiddenExtensions::prepare()?)
+        };
         Ok(Self {
             adapter,
             chosen,
-            exports_dma_buf,
+            hidden,
             server,
         })
     }
@@ -91,13 +102,8 @@ impl Host {
     ///
     /// # Errors
     /// See [`RendererError`].
-    pub fn start(&self, fences: FenceSink) -> Result<Venus, RendererError> {
+    pub fn start(self, fences: FenceSink) -> Result<Venus, RendererError> {
         Venus::start(self, fences)
-    }
-
-    /// Whether every device a guest can see exports host-visible memory as dma-buf.
-    pub fn exports_dma_buf(&self) -> bool {
-        self.exports_dma_buf
     }
 
     /// The render server's program.
@@ -105,17 +111,19 @@ impl Host {
         &self.server
     }
 
-    /// Environment that makes Mesa's device selection layer, which Mesa installs with its
-    /// drivers, show the chosen device alone.
-    pub fn environment(&self) -> Vec<(&'static str, String)> {
-        if !self.chosen {
-            return Vec::new();
+    /// Sets the render server's environment: it shows its contexts the chosen device alone, by
+    /// the selection layer that Mesa installs with its drivers, and hides what cannot be done.
+    pub fn apply(&self, server: &mut Command) {
+        if self.chosen {
+            let id = format!(
+                "{:04x}:{:04x}!",
+                self.adapter.vendor_id, self.adapter.device_id
+            );
+            server.env("MESA_VK_DEVICE_SELECT", id);
         }
-        let id = format!(
-            "{:04x}:{:04x}!",
-            self.adapter.vendor_id, self.adapter.device_id
-        );
-        vec![("MESA_VK_DEVICE_SELECT", id)]
+        if let Some(hidden) = &self.hidden {
+            hidden.apply(server);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! rutabaga is the way to virglrenderer. What it would do with several components, with resources
 //! that are not blobs and with fences of the device as a whole is not used: the device does that.
 
+mod hiding;
 mod host;
 mod server;
 
@@ -20,21 +21,10 @@ use rutabaga_gfx::{
     RutabagaBuilder, RutabagaDescriptor, RutabagaError, RutabagaFence, RutabagaFromRawDescriptor,
     RutabagaHandle, RutabagaHandler, RutabagaIntoRawDescriptor,
 };
-use tracing::info;
 
 pub use self::host::{Host, HostError};
 use self::server::RenderServer;
 use super::{BlobRequest, Capset, Export, FenceSink, Renderer, RendererError};
-
-/// Numbers of Vulkan extensions that a guest must not see on a host that cannot export dma-bufs:
-/// its driver would make every exportable allocation one, and the failure costs it the context.
-const NEEDS_DMA_BUF_EXPORT: [u32; 2] = [
-    VK_EXT_EXTERNAL_MEMORY_DMA_BUF,
-    VK_EXT_IMAGE_DRM_FORMAT_MODIFIER,
-];
-
-const VK_EXT_EXTERNAL_MEMORY_DMA_BUF: u32 = 126;
-const VK_EXT_IMAGE_DRM_FORMAT_MODIFIER: u32 = 159;
 
 impl From<RutabagaError> for RendererError {
     fn from(error: RutabagaError) -> Self {
@@ -47,11 +37,13 @@ pub struct Venus {
     rutabaga: Rutabaga,
     capsets: Vec<Capset>,
     server: RenderServer,
+    /// The server reads its environment's files with each context.
+    _host: Host,
 }
 
 impl Venus {
-    fn start(host: &Host, fences: FenceSink) -> Result<Self, RendererError> {
-        let (server, socket) = RenderServer::start(host)
+    fn start(host: Host, fences: FenceSink) -> Result<Self, RendererError> {
+        let (server, socket) = RenderServer::start(&host)
             .map_err(|error| RendererError::Failed(format!("cannot start {error}")))?;
         let on_fence = RutabagaHandler::new(move |fence: RutabagaFence| {
             let timeline = Timeline::Ring {
@@ -67,14 +59,12 @@ impl Venus {
             .set_use_render_server(true)
             .set_server_descriptor(Some(descriptor(socket)))
             .build()?;
-        let mut capset = venus_capset(&rutabaga)?;
-        if !host.exports_dma_buf() {
-            hide_dma_buf(&mut capset)?;
-        }
+        let capset = venus_capset(&rutabaga)?;
         Ok(Self {
             rutabaga,
             capsets: vec![capset],
             server,
+            _host: host,
         })
     }
 }
@@ -179,8 +169,8 @@ fn venus_capset(rutabaga: &Rutabaga) -> Result<Capset, RendererError> {
         if id != CAPSET_VENUS {
             continue;
         }
-        let mut data = rutabaga.get_capset(id, version)?;
-        let usable = VenusCapset::from_bytes_mut(&mut data)
+        let data = rutabaga.get_capset(id, version)?;
+        let usable = VenusCapset::from_bytes(&data)
             .is_some_and(|capset| capset.supports_blob_id_0.get() != 0);
         if usable {
             return Ok(Capset { id, version, data });
@@ -190,17 +180,6 @@ fn venus_capset(rutabaga: &Rutabaga) -> Result<Capset, RendererError> {
         "virglrenderer offers no Venus: it needs version 1.3 built with Venus and its render server"
             .into(),
     ))
-}
-
-fn hide_dma_buf(capset: &mut Capset) -> Result<(), RendererError> {
-    info!("the host cannot export dma-bufs, so the guest is not offered to share memory");
-    let venus = VenusCapset::from_bytes_mut(&mut capset.data).ok_or(RendererError::Unsupported(
-        "a capset without an extension mask",
-    ))?;
-    NEEDS_DMA_BUF_EXPORT
-        .into_iter()
-        .for_each(|number| venus.hide_extension(number));
-    Ok(())
 }
 
 fn descriptor(fd: OwnedFd) -> RutabagaDescriptor {

@@ -45,9 +45,10 @@ impl RenderServer {
         )
         .map_err(ServerError::Socket)?;
         // Standard input is the one fd that a child inherits without further ado.
-        let child = Command::new(host.server())
+        let mut command = Command::new(host.server());
+        host.apply(&mut command);
+        let child = command
             .args(["--socket-fd", "0"])
-            .envs(host.environment())
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
