@@ -109,8 +109,8 @@ impl Window {
 
     /// Checks that a mapping could be added.
     ///
-    /// Overlapping mappings in [`MappingState::Stale`] are not an error; [`Window::stale_in`]
-    /// lists them, and they have to be removed first.
+    /// Mappings in [`MappingState::Stale`] are not an error; [`Window::in_the_way`] lists those
+    /// that have to be removed first.
     ///
     /// # Errors
     /// See [`WindowError`].
@@ -128,19 +128,22 @@ impl Window {
         {
             return Err(WindowError::Busy { offset, len });
         }
-        let stale = self.overlapping(offset, len).count();
-        if self.by_offset.len() - stale >= self.budget {
+        if self.len() - self.stale().count() >= self.budget {
             return Err(WindowError::Budget(self.budget));
         }
         Ok(())
     }
 
-    /// The stale mappings that overlap an interval.
-    pub fn stale_in(&self, offset: u64, len: u64) -> Vec<Mapping> {
-        self.overlapping(offset, len)
-            .filter(|mapping| mapping.state == MappingState::Stale)
-            .copied()
-            .collect()
+    /// The stale mappings that have to go before an interval is added: those that overlap it, and
+    /// as many others as the budget wants.
+    pub fn in_the_way(&self, offset: u64, len: u64) -> Vec<Mapping> {
+        let overlaps = |mapping: &&Mapping| {
+            mapping.offset < offset.saturating_add(len) && offset < mapping.offset + mapping.len
+        };
+        let (mut found, others): (Vec<_>, Vec<_>) = self.stale().partition(overlaps);
+        let excess = (self.len() - found.len() + 1).saturating_sub(self.budget);
+        found.extend(others.into_iter().take(excess));
+        found.into_iter().copied().collect()
     }
 
     /// Adds a live mapping.
@@ -149,7 +152,7 @@ impl Window {
     /// See [`Window::check`]; [`WindowError::Busy`] also for stale mappings in the way.
     pub fn insert(&mut self, offset: u64, len: u64, file: FileId) -> Result<Mapping, WindowError> {
         self.check(offset, len)?;
-        if self.overlapping(offset, len).next().is_some() {
+        if !self.in_the_way(offset, len).is_empty() {
             return Err(WindowError::Busy { offset, len });
         }
         let mapping = Mapping {
@@ -186,6 +189,11 @@ impl Window {
     /// Forgets every mapping: the VMM is known to have dropped them.
     pub fn clear(&mut self) {
         self.by_offset.clear();
+    }
+
+    fn stale(&self) -> impl Iterator<Item = &Mapping> {
+        self.iter()
+            .filter(|mapping| mapping.state == MappingState::Stale)
     }
 
     fn overlapping(&self, offset: u64, len: u64) -> impl Iterator<Item = &Mapping> {
@@ -284,11 +292,31 @@ mod tests {
         window.mark_all_stale();
 
         window.check(PAGE, PAGE).unwrap();
-        assert_eq!(window.stale_in(PAGE, PAGE).len(), 1);
+        assert_eq!(window.in_the_way(PAGE, PAGE).len(), 1);
         assert!(window.insert(PAGE, PAGE, file()).is_err());
 
         window.remove(0);
         window.insert(PAGE, PAGE, file()).unwrap();
+    }
+
+    #[test]
+    fn stale_mappings_give_way_to_the_budget() {
+        let mut window = Window::new(64 * PAGE, PAGE, 3);
+        for page in 0..3 {
+            window.insert(page * PAGE, PAGE, file()).unwrap();
+        }
+        window.mark_all_stale();
+
+        window.check(8 * PAGE, PAGE).unwrap();
+        let offsets = |found: Vec<Mapping>| -> Vec<u64> {
+            found.iter().map(|mapping| mapping.offset / PAGE).collect()
+        };
+        assert_eq!(offsets(window.in_the_way(8 * PAGE, PAGE)), [0]);
+        assert_eq!(offsets(window.in_the_way(2 * PAGE, PAGE)), [2]);
+
+        window.remove(0);
+        window.insert(8 * PAGE, PAGE, file()).unwrap();
+        assert_eq!(window.len(), 3);
     }
 
     #[test]

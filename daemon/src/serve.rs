@@ -209,10 +209,10 @@ impl Daemon {
             if !request {
                 continue;
             }
-            if let Some(socket) = peek::back_channel(&watched)? {
-                self.channel.set_socket(socket);
-            }
-            match requests.handle_request() {
+            let handled = self
+                .take_back_channel(&watched)
+                .and_then(|()| requests.handle_request());
+            match handled {
                 Ok(()) => {}
                 Err(error) if is_hang_up(&error) => {
                     info!("front-end hung up");
@@ -221,6 +221,14 @@ impl Daemon {
                 Err(error) => return Err(ServeError::Protocol(error)),
             }
         }
+    }
+
+    /// Takes the back channel out of the next request, if that is where one is.
+    fn take_back_channel(&self, stream: &UnixStream) -> Result<(), VhostUserError> {
+        if let Some(socket) = peek::back_channel(stream).map_err(VhostUserError::SocketError)? {
+            self.channel.set_socket(socket);
+        }
+        Ok(())
     }
 }
 

@@ -71,7 +71,7 @@ impl HostWindow {
     pub fn map(&mut self, offset: u64, backing: &Backing) -> Result<Mapping, HostWindowError> {
         let len = backing.size();
         self.table.check(offset, len)?;
-        for stale in self.table.stale_in(offset, len) {
+        for stale in self.table.in_the_way(offset, len) {
             self.remove(stale)?;
         }
         self.exported.add(backing.id());

@@ -22,11 +22,15 @@ const TOKEN_FENCES: u64 = 101;
 const TOKEN_RENDERER: u64 = 102;
 const TOKEN_STOP: u64 = 103;
 const TOKEN_STATUS: u64 = 104;
+const TOKEN_LOSSES: u64 = 105;
 
-/// A request that was taken from the control queue and waits for the device to run again.
-struct Parked {
+/// A request that was taken from the control queue. It is parked if the device is stopped before
+/// it is answered.
+struct Pending {
     head: u16,
     memory: GuestMemory,
+    /// The answer, once the request was executed.
+    response: Option<Response>,
 }
 
 /// What other threads ask of the device thread.
@@ -49,7 +53,7 @@ pub struct Worker {
     /// The control request in work, also while it is parked.
     exchange: Exchange,
     cursor_exchange: Exchange,
-    parked: Option<Parked>,
+    parked: Option<Pending>,
     released: Vec<Reply>,
     used: Vec<Used>,
 }
@@ -90,6 +94,9 @@ impl Worker {
         if let Some(death) = self.device.renderer_mut().death() {
             self.reactor.add(death, TOKEN_RENDERER)?;
         }
+        if let Some(losses) = self.device.renderer_mut().losses() {
+            self.reactor.add(losses, TOKEN_LOSSES)?;
+        }
         let mut tokens = Vec::new();
         loop {
             self.reactor.wait(&mut tokens)?;
@@ -101,6 +108,10 @@ impl Worker {
                     TOKEN_RINGS => {}
                     TOKEN_FENCES => self.signal_fences(),
                     TOKEN_RENDERER => self.bury_renderer(),
+                    TOKEN_LOSSES => {
+                        self.device.follow_losses();
+                        self.send_released();
+                    }
                     TOKEN_STATUS => {
                         self.orders.status.take();
                         self.device.log_status();
@@ -114,14 +125,15 @@ impl Worker {
     /// Follows what the VMM did to the rings since the last look.
     fn follow_rings(&mut self) {
         self.rings.wake().take();
-        let epoch = self.rings.epoch();
+        let epoch = self.rings.follow();
         if epoch == self.epoch {
-            // A ring besides the control queue may have been started.
             return;
         }
         if epoch.life != self.epoch.life {
             self.parked = None;
             self.device.reset(epoch.features);
+            // The new driver numbers its contexts and fences like the old one.
+            self.fences.take();
         }
         let started = epoch.run != self.epoch.run;
         self.epoch = epoch;
@@ -154,34 +166,45 @@ impl Worker {
                 break;
             };
             let head = chain.head_index();
-            match self.exchange.begin(chain, &memory) {
-                Ok(()) => self.execute(Parked { head, memory }),
-                Err(error) => {
-                    let response = Response::Error(error.code());
-                    self.finish_control(head, &response, &memory);
-                }
-            }
+            let taken = self.exchange.begin(chain, &memory);
+            self.execute(Pending {
+                head,
+                memory,
+                response: taken.err().map(|error| Response::Error(error.code())),
+            });
         }
     }
 
-    fn execute(&mut self, request: Parked) {
-        let answer =
-            self.device
-                .execute(self.exchange.request(), QueueKind::Control, &request.memory);
+    fn execute(&mut self, mut request: Pending) {
+        let answer = match request.response.take() {
+            Some(response) => Ok(response),
+            None => {
+                self.device
+                    .execute(self.exchange.request(), QueueKind::Control, &request.memory)
+            }
+        };
         match answer {
-            Ok(response) => self.finish_control(request.head, &response, &request.memory),
-            Err(Stopped) => {
-                debug!("request waits for the device to run again");
-                self.parked = Some(request);
-            }
+            Ok(response) => self.finish_control(request, response),
+            Err(Stopped) => self.park(request),
         }
     }
 
-    fn finish_control(&mut self, head: u16, response: &Response, memory: &GuestMemory) {
-        let len = self.exchange.respond(response, memory);
+    fn finish_control(&mut self, mut request: Pending, response: Response) {
+        let exchange = &mut self.exchange;
+        let respond = || exchange.respond(&response, &request.memory);
+        let Some(len) = self.rings.while_running(CONTROL, self.epoch, respond) else {
+            request.response = Some(response);
+            return self.park(request);
+        };
+        let head = request.head;
         self.device
-            .reply(self.exchange.request(), response, Reply { head, len });
+            .reply(self.exchange.request(), &response, Reply { head, len });
         self.send_released();
+    }
+
+    fn park(&mut self, request: Pending) {
+        debug!("request waits for the device to run again");
+        self.parked = Some(request);
     }
 
     fn serve_cursor(&mut self) {
@@ -196,7 +219,12 @@ impl Worker {
             };
             // No cursor command changes the window, so none is stopped in the middle.
             let response = answer.unwrap_or(Response::OkNoData);
-            let len = exchange.respond(&response, &memory);
+            let respond = || exchange.respond(&response, &memory);
+            // A ring that was stopped meanwhile gets its buffer back, and Linux wants no more.
+            let len = self
+                .rings
+                .while_running(CURSOR, self.epoch, respond)
+                .unwrap_or(0);
             self.rings
                 .push(CURSOR, self.epoch.life, &[Used { head, len }]);
         }

@@ -1,5 +1,7 @@
 //! Contexts: CTX_CREATE, CTX_DESTROY, CTX_ATTACH_RESOURCE, CTX_DETACH_RESOURCE and SUBMIT_3D.
 
+use std::fmt;
+
 use coherd_protocol::gpu::capset::CONTEXT_INIT_CAPSET_ID_MASK;
 use coherd_protocol::gpu::wire::CtxCreate;
 use coherd_protocol::gpu::{Features, GpuError, Response};
@@ -13,7 +15,8 @@ pub enum Context {
     Inert,
     /// The renderer carries them out.
     Rendered,
-    /// The renderer lost it. It takes no commands and waits to be destroyed.
+    /// The renderer lost it and has nothing of it left. It takes no commands and waits to be
+    /// destroyed.
     Lost,
 }
 
@@ -60,19 +63,16 @@ impl Device {
         Ok(Response::OkNoData)
     }
 
-    /// CTX_DESTROY. Fences of the context are released: nobody would signal them.
+    /// CTX_DESTROY
     pub(super) fn ctx_destroy(&mut self, id: u32) -> Result {
         let context = self
             .contexts
             .remove(&id)
             .ok_or(GpuError::UnknownContext(id))?;
-        if context != Context::Inert {
+        if context == Context::Rendered {
             self.renderer.destroy_context(id);
         }
-        for resource in self.resources.values_mut() {
-            resource.contexts.retain(|ctx_id| *ctx_id != id);
-        }
-        self.fences.abandon_context(id, &mut self.released);
+        self.cut_off(id);
         Ok(Response::OkNoData)
     }
 
@@ -121,12 +121,34 @@ impl Device {
         self.commands.clear();
         self.commands.extend_from_slice(commands);
         if let Err(error) = self.renderer.submit(ctx_id, &mut self.commands) {
-            self.report(&format_args!("context {ctx_id} is lost: {error}"));
-            self.contexts.insert(ctx_id, Context::Lost);
-            self.fences.abandon_context(ctx_id, &mut self.released);
+            self.lose(ctx_id, &error);
             return Err(GpuError::ContextLost(ctx_id).into());
         }
         Ok(Response::OkNoData)
+    }
+
+    /// Follows the renderer, which lost contexts that nothing may have been asked of.
+    pub fn follow_losses(&mut self) {
+        for id in self.renderer.lost_contexts() {
+            self.lose(id, &"its worker died");
+        }
+    }
+
+    /// Gives up a context. What the renderer has of it goes at once: a guest may keep a lost
+    /// context for ever.
+    fn lose(&mut self, id: u32, reason: &dyn fmt::Display) {
+        self.report(&format_args!("context {id} is lost: {reason}"));
+        self.renderer.destroy_context(id);
+        self.contexts.insert(id, Context::Lost);
+        self.cut_off(id);
+    }
+
+    /// Parts a context from its resources and releases its fences: nobody would signal them.
+    fn cut_off(&mut self, id: u32) {
+        for resource in self.resources.values_mut() {
+            resource.contexts.retain(|ctx_id| *ctx_id != id);
+        }
+        self.fences.abandon_context(id, &mut self.released);
     }
 
     pub(super) fn context(&self, id: u32) -> std::result::Result<Context, Refusal> {
@@ -138,7 +160,7 @@ impl Device {
 
     pub(super) fn destroy_all_contexts(&mut self) {
         for (id, context) in self.contexts.drain() {
-            if context != Context::Inert {
+            if context == Context::Rendered {
                 self.renderer.destroy_context(id);
             }
         }

@@ -4,6 +4,7 @@ use coherd_blob::{Backing, MapInfo, Mapping};
 use coherd_protocol::gpu::wire::MemEntry;
 use coherd_protocol::gpu::{GpuError, Response};
 
+use super::context::Context;
 use super::two_d::Image;
 use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
@@ -134,7 +135,9 @@ impl Device {
             .for_each(|scanout| scanout.forget(id));
         if resource.is_rendered() {
             for ctx_id in &resource.contexts {
-                self.renderer.detach(*ctx_id, id);
+                if self.contexts.get(ctx_id) == Some(&Context::Rendered) {
+                    self.renderer.detach(*ctx_id, id);
+                }
             }
             self.renderer.destroy_resource(id);
         }

@@ -125,4 +125,14 @@ pub trait Renderer {
     fn obituary(&mut self) -> String {
         String::new()
     }
+
+    /// Readable while [`Renderer::lost_contexts`] has something to tell.
+    fn losses(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Contexts that take no commands any more. They are told until they are destroyed.
+    fn lost_contexts(&self) -> Vec<u32> {
+        Vec::new()
+    }
 }

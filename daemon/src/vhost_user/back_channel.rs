@@ -18,6 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use thiserror::Error;
@@ -306,7 +307,13 @@ fn receive(mut socket: &UnixStream, code: u32) -> Result<u64, BackChannelError> 
 fn wait_until_taken(socket: &UnixStream) -> Result<(), Errno> {
     let mut nap = Duration::from_micros(10);
     while unread_by_peer(socket.as_fd())? > 0 {
-        std::thread::sleep(nap);
+        let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+        let timeout = Timespec::try_from(nap).map_err(|_| Errno::INVAL)?;
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Err(Errno::PIPE),
+            Err(error) => return Err(error),
+        }
         nap = (nap * 2).min(LONGEST_NAP);
     }
     Ok(())
@@ -409,11 +416,7 @@ mod tests {
         let (channel, mut peer) = channel(qemu());
         let caller = Arc::clone(&channel);
         let client = thread::spawn(move || caller.unmap(8192, 4096));
-        let mut fds = [rustix::event::PollFd::new(
-            &peer,
-            rustix::event::PollFlags::IN,
-        )];
-        rustix::event::poll(&mut fds, None).unwrap();
+        poll(&mut [PollFd::new(&peer, PollFlags::IN)], None).unwrap();
 
         channel.set_running(false);
 
@@ -457,18 +460,16 @@ mod tests {
 
     #[test]
     fn close_ends_a_request_that_waits() {
-        let (channel, peer) = channel(crosvm());
-        let caller = Arc::clone(&channel);
-        let client = thread::spawn(move || caller.unmap(0, 4096));
-        let mut fds = [rustix::event::PollFd::new(
-            &peer,
-            rustix::event::PollFlags::IN,
-        )];
-        rustix::event::poll(&mut fds, None).unwrap();
-        channel.close();
-        assert!(matches!(
-            client.join().unwrap(),
-            Err(BackChannelError::Broken(_))
-        ));
+        for protocol in [crosvm(), qemu()] {
+            let (channel, peer) = channel(protocol);
+            let caller = Arc::clone(&channel);
+            let client = thread::spawn(move || caller.unmap(0, 4096));
+            poll(&mut [PollFd::new(&peer, PollFlags::IN)], None).unwrap();
+            channel.close();
+            assert!(matches!(
+                client.join().unwrap(),
+                Err(BackChannelError::Broken(_))
+            ));
+        }
     }
 }

@@ -149,10 +149,12 @@ impl Ring {
         }
     }
 
-    /// Makes the queue of an active ring ready to be processed from the position that was set.
-    pub fn activate(&mut self, memory: &GuestMemoryMmap) {
+    /// Makes the queue of an active ring ready to be processed from the position that was set;
+    /// `true` if it was not.
+    #[must_use]
+    pub fn activate(&mut self, memory: &GuestMemoryMmap) -> bool {
         if !self.is_active() || self.queue.ready() {
-            return;
+            return false;
         }
         if let Some(base) = self.base.take() {
             self.queue.set_next_avail(base);
@@ -162,6 +164,7 @@ impl Ring {
             Err(error) => warn!(%error, "ring is outside guest memory"),
         }
         self.queue.set_ready(true);
+        true
     }
 
     /// Stops processing.

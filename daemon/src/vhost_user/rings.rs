@@ -26,7 +26,7 @@ pub const CONTROL: usize = 0;
 pub struct Epoch {
     /// Grows with each reset of the device. Chains of an earlier life are void.
     pub life: u64,
-    /// Grows each time that the device starts to run.
+    /// Grows each time that a ring starts to run.
     pub run: u64,
     /// Feature bits the driver accepted.
     pub features: u64,
@@ -73,14 +73,18 @@ impl Rings {
         })
     }
 
-    /// Readable when [`Rings::epoch`] changed.
+    /// Readable when there is something to [`Rings::follow`].
     pub fn wake(&self) -> &Wake {
         &self.wake
     }
 
-    /// The present epoch.
-    pub fn epoch(&self) -> Epoch {
-        self.lock().epoch
+    /// The present epoch, to which the device thread turns. If the device runs, requests go to
+    /// the VMM from now on, and not sooner: one that is left from an earlier driver would be
+    /// carried out for the present one.
+    pub fn follow(&self) -> Epoch {
+        let state = self.lock();
+        self.channel.set_running(state.running);
+        state.epoch
     }
 
     /// Guest RAM at this moment.
@@ -192,6 +196,19 @@ impl Rings {
         Some((chain, memory))
     }
 
+    /// Does `work`, which touches guest memory for a chain of a ring, unless the ring was stopped
+    /// since it was taken in `epoch`. It cannot be stopped meanwhile.
+    pub fn while_running<T>(
+        &self,
+        index: usize,
+        epoch: Epoch,
+        work: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let state = self.lock();
+        let active = state.rings.get(index).is_some_and(Ring::is_active);
+        (active && state.running && state.epoch == epoch).then(work)
+    }
+
     /// Returns chains that were taken in `life`; those of an earlier life are dropped.
     pub fn push(&self, index: usize, life: u64, used: &[Used]) {
         let mut state = self.lock();
@@ -254,6 +271,7 @@ impl Rings {
         let Some(control) = state.rings.get(CONTROL) else {
             return;
         };
+        let mut started = false;
         if !state.running && control.is_active() {
             if std::mem::take(&mut state.reset) || control.is_reset(&memory) {
                 state.epoch.life += 1;
@@ -262,12 +280,14 @@ impl Rings {
             } else {
                 debug!(run = state.epoch.run, "device goes on");
             }
-            state.epoch.run += 1;
             state.running = true;
-            self.channel.set_running(true);
+            started = true;
         }
         for ring in &mut state.rings {
-            ring.activate(&memory);
+            started |= ring.activate(&memory);
+        }
+        if started {
+            state.epoch.run += 1;
         }
         self.wake.send();
     }

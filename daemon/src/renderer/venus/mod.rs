@@ -6,8 +6,9 @@
 mod hiding;
 mod host;
 mod server;
+mod watch;
 
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use coherd_blob::backing::ExportKind;
 use coherd_protocol::gpu::capset::{CAPSET_VENUS, VenusCapset};
@@ -24,6 +25,7 @@ use rutabaga_gfx::{
 
 pub use self::host::{Host, HostError};
 use self::server::RenderServer;
+use self::watch::WorkerWatch;
 use super::{BlobRequest, Capset, Export, FenceSink, Renderer, RendererError};
 
 impl From<RutabagaError> for RendererError {
@@ -37,6 +39,7 @@ pub struct Venus {
     rutabaga: Rutabaga,
     capsets: Vec<Capset>,
     server: RenderServer,
+    workers: WorkerWatch,
     /// The server reads its environment's files with each context.
     _host: Host,
 }
@@ -45,6 +48,8 @@ impl Venus {
     fn start(host: Host, fences: FenceSink) -> Result<Self, RendererError> {
         let (server, socket) = RenderServer::start(&host)
             .map_err(|error| RendererError::Failed(format!("cannot start {error}")))?;
+        let workers = WorkerWatch::new(socket.as_fd())
+            .map_err(|errno| RendererError::Failed(format!("cannot watch workers: {errno}")))?;
         let on_fence = RutabagaHandler::new(move |fence: RutabagaFence| {
             let timeline = Timeline::Ring {
                 ctx_id: fence.ctx_id,
@@ -64,6 +69,7 @@ impl Venus {
             rutabaga,
             capsets: vec![capset],
             server,
+            workers,
             _host: host,
         })
     }
@@ -83,13 +89,14 @@ impl Renderer for Venus {
         if !self.server.is_alive() {
             return Err(RendererError::Failed("the render server is dead".into()));
         }
-        Ok(self
-            .rutabaga
-            .create_context(ctx_id, capset_id, Some(name))?)
+        let rutabaga = &mut self.rutabaga;
+        let create = || rutabaga.create_context(ctx_id, capset_id, Some(name));
+        Ok(self.workers.create(ctx_id, create)?)
     }
 
     fn destroy_context(&mut self, ctx_id: u32) {
         let _ = self.rutabaga.destroy_context(ctx_id);
+        self.workers.forget(ctx_id);
     }
 
     fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError> {
@@ -158,6 +165,14 @@ impl Renderer for Venus {
 
     fn obituary(&mut self) -> String {
         self.server.obituary()
+    }
+
+    fn losses(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.workers.fd())
+    }
+
+    fn lost_contexts(&self) -> Vec<u32> {
+        self.workers.dead()
     }
 }
 
