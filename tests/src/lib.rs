@@ -1,1 +1,7 @@
 //! Test harness of coherd.
+
+pub mod driver;
+pub mod frontend;
+pub mod guest;
+pub mod renderer;
+pub mod rig;

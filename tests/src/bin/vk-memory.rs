@@ -137,6 +137,7 @@ fn run(options: &Options) -> Result<String, CheckError> {
     let gpu = Gpu::open(&GpuOptions {
         device: options.device.as_deref(),
         optional_extensions,
+        ..GpuOptions::default()
     })?;
     eprintln!("device: {}", gpu.name());
     match &options.check {

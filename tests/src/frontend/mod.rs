@@ -220,6 +220,11 @@ impl Frontend {
         self.shared.fault()
     }
 
+    /// The VMM is killed: every socket is hung up, whatever it was doing.
+    pub fn kill(&self) {
+        self.shared.hang_up();
+    }
+
     /// Closes the gate at `stage` for the backend requests to come.
     pub fn gate(&self, stage: Stage) -> Gate {
         Gate::close(&self.shared.gates, stage)

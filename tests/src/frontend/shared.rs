@@ -124,6 +124,11 @@ impl Shared {
             self.log.push(Event::Fault(fault.clone()));
             *dead = Some(fault);
         }
+        self.hang_up();
+    }
+
+    /// Hangs up every socket.
+    pub(super) fn hang_up(&self) {
         for stream in [Some(&self.main), self.back.as_ref()].into_iter().flatten() {
             // A stream whose peer is gone cannot be shut down, and need not be.
             let _ = stream.shutdown(Shutdown::Both);

@@ -5,6 +5,15 @@ use ash::{Device, vk};
 use super::error::{During, GuestError};
 use super::gpu::Gpu;
 
+/// What a submission waits for and signals besides its fence.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Semaphores {
+    /// Waited for before any command.
+    pub wait: Option<vk::Semaphore>,
+    /// Signalled after every command.
+    pub signal: Option<vk::Semaphore>,
+}
+
 /// A command buffer that is recorded, submitted and waited for.
 #[derive(Debug)]
 pub struct Commands<'g> {
@@ -48,6 +57,16 @@ impl<'g> Commands<'g> {
     /// What the device wrote is then visible to the CPU, apart from the invalidation that memory
     /// without coherence needs; `record` need not add a barrier for the host.
     pub fn run(&self, record: impl FnOnce(&Device, vk::CommandBuffer)) -> Result<(), GuestError> {
+        self.run_between(Semaphores::default(), record)
+    }
+
+    /// As [`Self::run`], between two semaphores: the first must have a signal pending that nothing
+    /// else waits for, the second must be unsignalled and waited for by nothing.
+    pub fn run_between(
+        &self,
+        semaphores: Semaphores,
+        record: impl FnOnce(&Device, vk::CommandBuffer),
+    ) -> Result<(), GuestError> {
         let device = self.gpu.device();
         let begin = vk::CommandBufferBeginInfo::default()
             .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
@@ -65,7 +84,7 @@ impl<'g> Commands<'g> {
         self.host_barrier();
         // SAFETY: the buffer is being recorded, outside a render pass.
         unsafe { device.end_command_buffer(self.buffer) }.during("vkEndCommandBuffer")?;
-        self.submit()
+        self.submit(semaphores)
     }
 
     /// A fence alone does not make device writes available to the host domain.
@@ -87,13 +106,21 @@ impl<'g> Commands<'g> {
         }
     }
 
-    fn submit(&self) -> Result<(), GuestError> {
+    fn submit(&self, semaphores: Semaphores) -> Result<(), GuestError> {
         let device = self.gpu.device();
         let buffers = [self.buffer];
-        let submits = [vk::SubmitInfo::default().command_buffers(&buffers)];
+        let stages = [vk::PipelineStageFlags::ALL_COMMANDS];
+        let waits = semaphores.wait.as_slice();
+        let submits = [vk::SubmitInfo::default()
+            .command_buffers(&buffers)
+            .wait_semaphores(waits)
+            .wait_dst_stage_mask(&stages[..waits.len()])
+            .signal_semaphores(semaphores.signal.as_slice())];
         let fences = [self.fence];
         // SAFETY: the command buffer is executable, the fence unsignalled and in no queue
-        // (VUID-vkQueueSubmit-fence-00063, -00064); it is reset after it was signalled.
+        // (VUID-vkQueueSubmit-fence-00063, -00064); it is reset after it was signalled. The caller
+        // vouches for the semaphores (VUID-vkQueueSubmit-pWaitSemaphores-03238,
+        // VUID-vkQueueSubmit-pSignalSemaphores-00067).
         unsafe {
             device
                 .queue_submit(self.gpu.queue(), &submits, self.fence)

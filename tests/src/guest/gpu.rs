@@ -1,6 +1,6 @@
 //! The instance, the chosen physical device, and a logical device with one queue.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::fmt;
 
 use ash::{Device, Entry, Instance, vk};
@@ -12,15 +12,18 @@ use super::error::{During, GuestError};
 pub struct GpuOptions<'a> {
     /// Part of the device's name, in any case; the first device when absent.
     pub device: Option<&'a str>,
-    /// Extensions to enable where the device advertises them.
+    /// Extensions of the instance to enable where it advertises them.
+    pub optional_instance_extensions: &'a [&'static CStr],
+    /// Extensions of the device to enable where it advertises them.
     pub optional_extensions: &'a [&'static CStr],
 }
 
 /// An open device. Everything made from it borrows it, so it goes last.
 pub struct Gpu {
     // The loaded library must outlive everything whose functions come from it.
-    _entry: Entry,
+    entry: Entry,
     instance: Instance,
+    instance_extensions: Vec<String>,
     physical: vk::PhysicalDevice,
     properties: vk::PhysicalDeviceProperties,
     memory: vk::PhysicalDeviceMemoryProperties,
@@ -45,11 +48,14 @@ impl Gpu {
         // once per process.
         let entry =
             unsafe { Entry::load() }.map_err(|error| GuestError::Load(error.to_string()))?;
-        let instance = create_instance(&entry)?;
+        let instance_extensions = instance_extensions_of(&entry)?;
+        let enabled = enabled(options.optional_instance_extensions, &instance_extensions);
+        let instance = create_instance(&entry, &enabled)?;
         match open_device(&instance, options) {
             Ok(opened) => Ok(Self {
-                _entry: entry,
+                entry,
                 instance,
+                instance_extensions,
                 physical: opened.physical,
                 properties: opened.properties,
                 memory: opened.memory,
@@ -75,9 +81,19 @@ impl Gpu {
     /// Whether the device advertises an extension.
     #[must_use]
     pub fn advertises(&self, extension: &CStr) -> bool {
-        self.extensions
-            .iter()
-            .any(|name| name.as_bytes() == extension.to_bytes())
+        contains(&self.extensions, extension)
+    }
+
+    /// Whether the instance advertises an extension.
+    #[must_use]
+    pub fn instance_advertises(&self, extension: &CStr) -> bool {
+        contains(&self.instance_extensions, extension)
+    }
+
+    /// The loaded library, for functions of instance extensions.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
     }
 
     /// The instance, for functions of extensions.
@@ -143,11 +159,13 @@ struct Opened {
     queue_family: u32,
 }
 
-fn create_instance(entry: &Entry) -> Result<Instance, GuestError> {
+fn create_instance(entry: &Entry, extensions: &[*const c_char]) -> Result<Instance, GuestError> {
     let application = vk::ApplicationInfo::default()
         .application_name(c"coherd guest program")
         .api_version(vk::API_VERSION_1_1);
-    let info = vk::InstanceCreateInfo::default().application_info(&application);
+    let info = vk::InstanceCreateInfo::default()
+        .application_info(&application)
+        .enabled_extension_names(extensions);
     // SAFETY: the create info and what it points to live until the call returns.
     unsafe { entry.create_instance(&info, None) }.during("vkCreateInstance")
 }
@@ -178,16 +196,7 @@ fn open_device(instance: &Instance, options: &GpuOptions<'_>) -> Result<Opened, 
             device: name_of(&properties),
         })?;
     let extensions = extensions_of(instance, physical)?;
-    let enabled: Vec<_> = options
-        .optional_extensions
-        .iter()
-        .filter(|wanted| {
-            extensions
-                .iter()
-                .any(|name| name.as_bytes() == wanted.to_bytes())
-        })
-        .map(|name| name.as_ptr())
-        .collect();
+    let enabled = enabled(options.optional_extensions, &extensions);
     let queues = [vk::DeviceQueueCreateInfo::default()
         .queue_family_index(queue_family)
         .queue_priorities(&[1.0])];
@@ -229,6 +238,13 @@ fn choose(instance: &Instance, wanted: Option<&str>) -> Result<vk::PhysicalDevic
     })
 }
 
+fn instance_extensions_of(entry: &Entry) -> Result<Vec<String>, GuestError> {
+    // SAFETY: the library is loaded.
+    let extensions = unsafe { entry.enumerate_instance_extension_properties(None) }
+        .during("vkEnumerateInstanceExtensionProperties")?;
+    Ok(names(&extensions))
+}
+
 fn extensions_of(
     instance: &Instance,
     physical: vk::PhysicalDevice,
@@ -236,11 +252,30 @@ fn extensions_of(
     // SAFETY: the physical device is one of this instance's.
     let extensions = unsafe { instance.enumerate_device_extension_properties(physical) }
         .during("vkEnumerateDeviceExtensionProperties")?;
-    Ok(extensions
+    Ok(names(&extensions))
+}
+
+fn names(extensions: &[vk::ExtensionProperties]) -> Vec<String> {
+    extensions
         .iter()
         .filter_map(|extension| extension.extension_name_as_c_str().ok())
         .map(|name| name.to_string_lossy().into_owned())
-        .collect())
+        .collect()
+}
+
+fn contains(advertised: &[String], extension: &CStr) -> bool {
+    advertised
+        .iter()
+        .any(|name| name.as_bytes() == extension.to_bytes())
+}
+
+/// Those of the wanted extensions that are advertised, for a create info.
+fn enabled(wanted: &[&'static CStr], advertised: &[String]) -> Vec<*const c_char> {
+    wanted
+        .iter()
+        .filter(|extension| contains(advertised, extension))
+        .map(|extension| extension.as_ptr())
+        .collect()
 }
 
 fn name_of(properties: &vk::PhysicalDeviceProperties) -> String {

@@ -1,6 +1,6 @@
-//! Vulkan for the programs that run inside a guest: a picture and memory checks.
+//! Vulkan for the programs that run inside a guest: a picture, and checks of memory and swapchains.
 //!
-//! Headless and plain: Vulkan 1.1, one queue, no surface, and no external memory unless a
+//! Headless and plain: Vulkan 1.1, one queue, and neither a surface nor external memory unless a
 //! program asks for it, because a host may be unable to export anything. What these programs
 //! compute is bit-for-bit the same on a driver and on Venus over that driver, so results never
 //! depend on time, threads or the C library.
@@ -19,9 +19,11 @@ mod pipeline;
 pub mod random;
 pub mod scene;
 mod shader;
+mod surface;
+mod swapchain;
 
 pub use buffer::{Buffer, MappedBuffer};
-pub use commands::Commands;
+pub use commands::{Commands, Semaphores};
 pub use description::{DeviceDescription, MemoryTypeDescription};
 pub use error::{During, GuestError, chain};
 pub use gpu::{Gpu, GpuOptions};
@@ -30,3 +32,5 @@ pub use memory::{Memory, MemoryWish};
 pub use owned::Owned;
 pub use pipeline::{DescriptorSet, Pipeline, compute_pipeline};
 pub use shader::{Shader, ShaderModule};
+pub use surface::{HEADLESS_SURFACE, Surface};
+pub use swapchain::{Swapchain, SwapchainWish};

@@ -73,14 +73,20 @@ pub enum CheckError {
     /// A number asked for makes no sense.
     #[error("{0}")]
     BadOption(&'static str),
-    /// Exportable memory is offered, or is not, against what was expected.
-    #[error("{handle} is {}", if *offered { "offered" } else { "not offered" })]
+    /// Something is offered, or is not, against what was expected.
+    #[error("{what} is {}", if *offered { "offered" } else { "not offered" })]
     Unexpected {
-        /// The kind of handle.
-        handle: &'static str,
+        /// A kind of handle, or an extension.
+        what: &'static str,
         /// Whether it is offered.
         offered: bool,
     },
+    /// A surface lacks what the check needs.
+    #[error("The surface does not allow {0}")]
+    Surface(&'static str),
+    /// A swapchain handed out an image it does not have.
+    #[error("Image {0} was acquired, which the swapchain does not have")]
+    BadImage(u32),
     /// A system call on an exported handle, or on standard input, failed.
     #[error("{call} failed")]
     System {

@@ -6,6 +6,7 @@ use std::fmt;
 use ash::{ext, khr, vk};
 
 use super::error::CheckError;
+use super::expectation::Expectation;
 use super::pattern;
 use super::shared::{Exported, map_and_read};
 use crate::guest::{Gpu, MappedBuffer};
@@ -26,15 +27,6 @@ pub enum ExportHandle {
     OpaqueFd,
     /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_DMA_BUF_BIT_EXT`.
     DmaBuf,
-}
-
-/// What should be true of every kind of handle that is checked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Expectation {
-    /// It can be exported.
-    Offered,
-    /// It cannot, and the driver says so.
-    Hidden,
 }
 
 impl ExportHandle {
@@ -82,11 +74,8 @@ pub fn export(
         if let Offer::No(reason) = &offer {
             eprintln!("{handle}: {reason}");
         }
-        if expectation.is_some_and(|expected| (expected == Expectation::Offered) != offered) {
-            return Err(CheckError::Unexpected {
-                handle: handle.name(),
-                offered,
-            });
+        if let Some(expectation) = expectation {
+            expectation.check(handle.name(), offered)?;
         }
         match offer {
             Offer::No(_) => {}

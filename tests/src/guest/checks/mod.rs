@@ -1,8 +1,10 @@
-//! Checks of memory that a guest shares with the device, for `vk-memory`.
+//! Checks of memory that a guest shares with the device, for `vk-memory`, and of swapchains, for
+//! `vk-present`.
 
 mod allocation;
 mod churn;
 mod error;
+mod expectation;
 mod export;
 mod fresh_maps;
 mod hold;
@@ -10,11 +12,14 @@ mod pattern;
 mod progress;
 mod roundtrip;
 mod shared;
+mod swapchain;
 mod transform;
 
 pub use churn::{Churn, churn};
 pub use error::CheckError;
-pub use export::{EXPORT_EXTENSIONS, Expectation, ExportHandle, export};
+pub use expectation::Expectation;
+pub use export::{EXPORT_EXTENSIONS, ExportHandle, export};
 pub use fresh_maps::{FreshMaps, fresh_maps};
 pub use hold::{Hold, hold};
 pub use roundtrip::roundtrip;
+pub use swapchain::{Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS, swapchain};

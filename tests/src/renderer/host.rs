@@ -1,0 +1,230 @@
+//! The test's view of the renderer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use coherd::renderer::{FenceSink, RendererError};
+use coherd::serve::RendererFactory;
+use coherd_protocol::gpu::header::Fence;
+use rustix::io::Errno;
+
+use super::MemfdRenderer;
+use super::operation::Operation;
+use super::recipe::Memory;
+use crate::frontend::{Deadline, EventFd};
+
+/// How long [`Operation::Hold`] waits for the test.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) contexts: BTreeSet<u32>,
+    pub(super) blobs: BTreeMap<u32, Memory>,
+    pub(super) attached: BTreeSet<(u32, u32)>,
+    /// Contexts whose worker has died.
+    pub(super) lost: BTreeSet<u32>,
+    /// Fences that were asked for and not signalled.
+    pub(super) fences: Vec<Fence>,
+    sink: Option<FenceSink>,
+    holding: bool,
+    complaints: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+    losses: EventFd,
+}
+
+/// The test's view of the renderer; clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Host(Arc<Inner>);
+
+impl Host {
+    /// The view of a renderer to be made.
+    ///
+    /// # Errors
+    /// The error of eventfd2.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self(Arc::new(Inner {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            losses: EventFd::new()?,
+        })))
+    }
+
+    /// Makes the renderer that this handle belongs to.
+    pub fn factory(&self) -> RendererFactory {
+        let host = self.clone();
+        Box::new(move |sink| {
+            host.change(|state| state.sink = Some(sink));
+            Ok(Box::new(MemfdRenderer::new(host)))
+        })
+    }
+
+    /// Bytes of a blob as "the GPU" sees them; `None` if there are not so many.
+    pub fn read(&self, resource_id: u32, offset: u64, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let state = self.lock();
+        let memory = state.blobs.get(&resource_id)?;
+        memory.read(offset, &mut bytes).then_some(bytes)
+    }
+
+    /// "The GPU" writes to a blob; `false` if it is not that large.
+    #[must_use]
+    pub fn write(&self, resource_id: u32, offset: u64, bytes: &[u8]) -> bool {
+        self.lock()
+            .blobs
+            .get(&resource_id)
+            .is_some_and(|memory| memory.write(offset, bytes))
+    }
+
+    /// Waits until the daemon has asked for `fence`; `false` after the deadline.
+    #[must_use]
+    pub fn wait_fence(&self, fence: Fence, deadline: Deadline) -> bool {
+        self.wait(deadline, |state| state.fences.contains(&fence))
+    }
+
+    /// Says that `fence` and the earlier ones of its timeline are done.
+    pub fn signal(&self, fence: Fence) {
+        let sink = self.change(|state| {
+            state
+                .fences
+                .retain(|other| other.timeline != fence.timeline || other.id > fence.id);
+            state.sink.clone()
+        });
+        if let Some(sink) = sink {
+            sink.signal(fence);
+        }
+    }
+
+    /// Waits until [`Operation::Hold`] is being executed; `false` after the deadline.
+    #[must_use]
+    pub fn wait_holding(&self, deadline: Deadline) -> bool {
+        self.wait(deadline, |state| state.holding)
+    }
+
+    /// Lets [`Operation::Hold`] finish.
+    pub fn release(&self) {
+        self.change(|state| state.holding = false);
+    }
+
+    /// The worker of a context dies.
+    ///
+    /// # Errors
+    /// What the eventfd reports.
+    pub fn lose(&self, ctx_id: u32) -> Result<(), Errno> {
+        self.change(|state| state.lost.insert(ctx_id));
+        self.0.losses.signal()
+    }
+
+    /// Number of the file behind a blob.
+    pub fn inode(&self, resource_id: u32) -> Option<u64> {
+        self.lock().blobs.get(&resource_id)?.inode()
+    }
+
+    /// Contexts that exist.
+    pub fn contexts(&self) -> Vec<u32> {
+        self.lock().contexts.iter().copied().collect()
+    }
+
+    /// Blobs that exist.
+    pub fn blobs(&self) -> Vec<u32> {
+        self.lock().blobs.keys().copied().collect()
+    }
+
+    /// Whether a context may use a blob.
+    pub fn is_attached(&self, ctx_id: u32, resource_id: u32) -> bool {
+        self.lock().attached.contains(&(ctx_id, resource_id))
+    }
+
+    /// What the daemon did wrong.
+    pub fn complaints(&self) -> Vec<String> {
+        self.lock().complaints.clone()
+    }
+
+    /// Readable while a context is lost.
+    pub(super) fn losses(&self) -> BorrowedFd<'_> {
+        self.0.losses.as_fd()
+    }
+
+    pub(super) fn lost(&self) -> Vec<u32> {
+        self.lock().lost.iter().copied().collect()
+    }
+
+    /// Forgets that a context was lost.
+    pub(super) fn forget_loss(&self, ctx_id: u32) {
+        let none_left = self.change(|state| {
+            state.lost.remove(&ctx_id);
+            state.lost.is_empty()
+        });
+        if none_left {
+            let taken = self.0.losses.take();
+            self.expect(taken.is_ok(), &"the eventfd of losses fails");
+        }
+    }
+
+    pub(super) fn execute(&self, operation: Operation) -> Result<(), RendererError> {
+        let missing = || RendererError::Failed("no such blob".to_owned());
+        match operation {
+            Operation::Fill { resource_id, byte } => {
+                let size = self.size(resource_id).ok_or_else(missing)?;
+                let filled = self.write(resource_id, 0, &vec![byte; size]);
+                filled.then_some(()).ok_or_else(missing)
+            }
+            Operation::Copy { from, to } => {
+                let size = self.size(from).ok_or_else(missing)?;
+                let bytes = self.read(from, 0, size).ok_or_else(missing)?;
+                self.write(to, 0, &bytes).then_some(()).ok_or_else(missing)
+            }
+            Operation::Hold => {
+                self.change(|state| state.holding = true);
+                let released = self.wait(Deadline::after(PATIENCE), |state| !state.holding);
+                self.expect(released, &"the test never let go");
+                Ok(())
+            }
+            Operation::Fail => Err(RendererError::Failed("as asked".to_owned())),
+        }
+    }
+
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.0.changed.notify_all();
+        result
+    }
+
+    /// Notes a mistake of the daemon unless `right`.
+    pub(super) fn expect(&self, right: bool, what: &dyn fmt::Display) {
+        if !right {
+            self.change(|state| state.complaints.push(what.to_string()));
+        }
+    }
+
+    fn size(&self, resource_id: u32) -> Option<usize> {
+        let size = self.lock().blobs.get(&resource_id)?.size;
+        usize::try_from(size).ok()
+    }
+
+    fn wait(&self, deadline: Deadline, done: impl Fn(&State) -> bool) -> bool {
+        let mut state = self.lock();
+        while !done(&state) {
+            if deadline.passed() {
+                return false;
+            }
+            state = self
+                .0
+                .changed
+                .wait_timeout(state, deadline.remaining())
+                .map_or_else(|poison| poison.into_inner().0, |(state, _)| state);
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

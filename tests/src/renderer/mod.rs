@@ -1,0 +1,152 @@
+//! A renderer without a GPU: blobs are files in memory, and the test decides when work is done.
+//!
+//! [`MemfdRenderer`] lives in the daemon's device thread; [`Host`] is the test's handle on it.
+//! The guest chooses the file behind a blob by its `blob_id` ([`Recipe`]) and what "the GPU" does
+//! to it by the words it submits ([`Operation`]).
+
+mod host;
+mod operation;
+mod recipe;
+
+use std::os::fd::BorrowedFd;
+
+use coherd::renderer::{BlobRequest, Capset, Export, Renderer, RendererError};
+use coherd_protocol::gpu::header::{Fence, Timeline};
+
+pub use host::Host;
+pub use operation::Operation;
+pub use recipe::{FileKind, Recipe};
+
+/// The one capset, that of Venus.
+pub const CAPSET: u32 = 4;
+
+/// Contents of the capset.
+pub const CAPSET_DATA: [u8; 160] = [0x5a; 160];
+
+/// The ring on which no fence can be created.
+pub const BROKEN_RING: u8 = 63;
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct MemfdRenderer {
+    host: Host,
+    capsets: [Capset; 1],
+}
+
+impl MemfdRenderer {
+    fn new(host: Host) -> Self {
+        Self {
+            host,
+            capsets: [Capset {
+                id: CAPSET,
+                version: 1,
+                data: CAPSET_DATA.to_vec(),
+            }],
+        }
+    }
+}
+
+impl Renderer for MemfdRenderer {
+    fn capsets(&self) -> &[Capset] {
+        &self.capsets
+    }
+
+    fn create_context(&mut self, ctx_id: u32, _: u32, _: &str) -> Result<(), RendererError> {
+        let created = self.host.change(|state| state.contexts.insert(ctx_id));
+        self.host
+            .expect(created, &format_args!("context {ctx_id} is created twice"));
+        Ok(())
+    }
+
+    fn destroy_context(&mut self, ctx_id: u32) {
+        let destroyed = self.host.change(|state| {
+            state.attached.retain(|(ctx, _)| *ctx != ctx_id);
+            state.contexts.remove(&ctx_id)
+        });
+        self.host.forget_loss(ctx_id);
+        self.host.expect(
+            destroyed,
+            &format_args!("context {ctx_id} to destroy is unknown"),
+        );
+    }
+
+    fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError> {
+        let recipe = Recipe::from_blob_id(blob.blob_id)
+            .ok_or_else(|| RendererError::Failed(format!("no object {:#x}", blob.blob_id)))?;
+        let (memory, export) = recipe
+            .make(blob.size)
+            .map_err(|errno| RendererError::Failed(errno.to_string()))?;
+        self.host
+            .change(|state| state.blobs.insert(blob.resource_id, memory));
+        Ok(export)
+    }
+
+    fn destroy_resource(&mut self, resource_id: u32) {
+        let destroyed = self
+            .host
+            .change(|state| state.blobs.remove(&resource_id).is_some());
+        self.host.expect(
+            destroyed,
+            &format_args!("resource {resource_id} to destroy is unknown"),
+        );
+    }
+
+    fn attach(&mut self, ctx_id: u32, resource_id: u32) {
+        let known = self.host.change(|state| {
+            state.attached.insert((ctx_id, resource_id));
+            state.contexts.contains(&ctx_id) && state.blobs.contains_key(&resource_id)
+        });
+        self.host.expect(
+            known,
+            &format_args!("{ctx_id} or {resource_id} to attach is unknown"),
+        );
+    }
+
+    fn detach(&mut self, ctx_id: u32, resource_id: u32) {
+        let attached = self
+            .host
+            .change(|state| state.attached.remove(&(ctx_id, resource_id)));
+        self.host.expect(
+            attached,
+            &format_args!("{resource_id} to detach is not attached to {ctx_id}"),
+        );
+    }
+
+    fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError> {
+        let known = self.host.change(|state| state.contexts.contains(&ctx_id));
+        self.host.expect(
+            known,
+            &format_args!("context {ctx_id} to submit to is unknown"),
+        );
+        let operations = Operation::decode_all(commands)
+            .ok_or_else(|| RendererError::Failed("malformed operation".to_owned()))?;
+        operations
+            .into_iter()
+            .try_for_each(|operation| self.host.execute(operation))
+    }
+
+    fn create_fence(
+        &mut self,
+        ctx_id: u32,
+        ring_idx: u8,
+        fence_id: u64,
+    ) -> Result<(), RendererError> {
+        if ring_idx == BROKEN_RING {
+            return Err(RendererError::Unsupported("this ring"));
+        }
+        let fence = Fence {
+            id: fence_id,
+            timeline: Timeline::Ring { ctx_id, ring_idx },
+        };
+        self.host.change(|state| state.fences.push(fence));
+        Ok(())
+    }
+
+    fn losses(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.host.losses())
+    }
+
+    fn lost_contexts(&self) -> Vec<u32> {
+        self.host.lost()
+    }
+}

@@ -1,0 +1,66 @@
+//! What a guest can submit.
+
+/// Words of an operation.
+const WORDS: usize = 4;
+
+/// Something for "the GPU" to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes `byte` to the whole blob.
+    Fill {
+        /// The blob.
+        resource_id: u32,
+        /// What is written.
+        byte: u8,
+    },
+    /// Copies the whole of one blob to the start of another.
+    Copy {
+        /// The source.
+        from: u32,
+        /// The destination.
+        to: u32,
+    },
+    /// Waits for [`super::Host::release`].
+    Hold,
+    /// Fails, so that the context is lost.
+    Fail,
+}
+
+impl Operation {
+    /// The operation as it is submitted.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let words: [u32; WORDS] = match self {
+            Self::Fill { resource_id, byte } => [1, resource_id, byte.into(), 0],
+            Self::Copy { from, to } => [2, from, to, 0],
+            Self::Hold => [3, 0, 0, 0],
+            Self::Fail => [4, 0, 0, 0],
+        };
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Every operation in `bytes`; `None` if one is malformed.
+    pub(super) fn decode_all(bytes: &[u8]) -> Option<Vec<Self>> {
+        let operations = bytes.chunks_exact(4 * WORDS);
+        if !operations.remainder().is_empty() {
+            return None;
+        }
+        operations.map(Self::decode).collect()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut words = bytes
+            .chunks_exact(4)
+            .filter_map(|word| word.try_into().ok().map(u32::from_le_bytes));
+        let [code, a, b] = [words.next()?, words.next()?, words.next()?];
+        match code {
+            1 => Some(Self::Fill {
+                resource_id: a,
+                byte: u8::try_from(b).ok()?,
+            }),
+            2 => Some(Self::Copy { from: a, to: b }),
+            3 => Some(Self::Hold),
+            4 => Some(Self::Fail),
+            _ => None,
+        }
+    }
+}

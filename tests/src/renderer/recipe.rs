@@ -1,0 +1,143 @@
+//! The files behind blobs, good and bad.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use coherd::renderer::Export;
+use coherd_blob::backing::ExportKind;
+use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
+
+/// Where llvmpipe puts the data of an opaque fd.
+const OPAQUE_OFFSET: u64 = 4096;
+
+/// What kind of file is behind a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Shared memory.
+    Shm,
+    /// A memfd in the place of a dma-buf, as a stand-in for udmabuf exports it.
+    DmaBuf,
+    /// An opaque fd of llvmpipe, with a header page before the data.
+    Opaque,
+    /// Shared memory that ends a page before the blob does.
+    Short,
+    /// Shared memory that cannot be sealed against shrinking.
+    Shrinkable,
+    /// Shared memory that is open for reading only.
+    ReadOnly,
+    /// No file: the blob cannot be exported.
+    Private,
+}
+
+const KINDS: [FileKind; 7] = [
+    FileKind::Shm,
+    FileKind::DmaBuf,
+    FileKind::Opaque,
+    FileKind::Short,
+    FileKind::Shrinkable,
+    FileKind::ReadOnly,
+    FileKind::Private,
+];
+
+/// How a blob is made; its `blob_id` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// What is behind the blob.
+    pub file: FileKind,
+    /// The `map_info` that the renderer reports, any bits.
+    pub map_info: u32,
+}
+
+impl Recipe {
+    /// A cached blob of shared memory.
+    pub const SHM: Self = Self {
+        file: FileKind::Shm,
+        map_info: 1,
+    };
+
+    /// A cached blob.
+    pub fn new(file: FileKind) -> Self {
+        Self { file, ..Self::SHM }
+    }
+
+    /// The number the guest gives to RESOURCE_CREATE_BLOB.
+    pub fn blob_id(self) -> u64 {
+        u64::from(self.map_info) << 8 | self.file as u64
+    }
+
+    pub(super) fn from_blob_id(blob_id: u64) -> Option<Self> {
+        let kind = usize::try_from(blob_id & 0xff).ok()?;
+        Some(Self {
+            file: *KINDS.get(kind)?,
+            map_info: u32::try_from(blob_id >> 8).ok()?,
+        })
+    }
+
+    /// The memory, and what the daemon gets of it.
+    pub(super) fn make(self, size: u64) -> Result<(Memory, Option<Export>), Errno> {
+        let (name, offset) = match self.file {
+            FileKind::Opaque => ("llvmpipe memory fd", OPAQUE_OFFSET),
+            _ => ("blob", 0),
+        };
+        let flags = match self.file {
+            FileKind::Shrinkable => MemfdFlags::CLOEXEC,
+            _ => MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        };
+        let fd = memfd_create(name, flags)?;
+        let len = match self.file {
+            FileKind::Short => size - 4096,
+            _ => offset + size,
+        };
+        ftruncate(&fd, len)?;
+        if self.file == FileKind::Opaque {
+            let header = [len.to_le_bytes(), offset.to_le_bytes()].concat();
+            pwrite(&fd, &header, 0)?;
+        }
+        let kind = match self.file {
+            FileKind::DmaBuf => ExportKind::DmaBuf,
+            FileKind::Opaque => ExportKind::Opaque,
+            _ => ExportKind::Shm,
+        };
+        let exported = match self.file {
+            FileKind::Private => None,
+            FileKind::ReadOnly => Some(read_only(&fd)?),
+            _ => Some(fcntl_dupfd_cloexec(&fd, 0)?),
+        };
+        let export = exported.map(|fd| Export {
+            fd,
+            kind,
+            map_info: self.map_info,
+        });
+        Ok((Memory { fd, offset, size }, export))
+    }
+}
+
+fn read_only(fd: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Memory of a blob as the renderer sees it.
+#[derive(Debug)]
+pub(super) struct Memory {
+    fd: OwnedFd,
+    offset: u64,
+    pub(super) size: u64,
+}
+
+impl Memory {
+    /// Number of the file.
+    pub(super) fn inode(&self) -> Option<u64> {
+        fstat(&self.fd).ok().map(|stat| stat.st_ino)
+    }
+
+    /// Reads to the end of `out`; `false` where the memory ends before that.
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> bool {
+        pread(&self.fd, &mut *out, self.offset + offset).is_ok_and(|count| count == out.len())
+    }
+
+    /// Writes all of `bytes`, or returns `false`.
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> bool {
+        pwrite(&self.fd, bytes, self.offset + offset).is_ok_and(|count| count == bytes.len())
+    }
+}

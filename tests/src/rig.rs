@@ -1,0 +1,216 @@
+//! The whole of a virtual machine's graphics in one process: coherd, a VMM, a guest's driver.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use coherd::listen::{ListenError, Socket};
+use coherd::serve::{Daemon, Options, RendererFactory, ServeError, UserSignals};
+use thiserror::Error;
+
+use crate::driver::{DriverError, Gpu};
+use crate::frontend::{Config, Fault, Flavour, Frontend, FrontendError};
+use crate::renderer::Host;
+
+/// How long a daemon may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a rig did not come up or did not come to a good end.
+#[derive(Debug, Error)]
+pub enum RigError {
+    /// A socket or a thread could not be made.
+    #[error("no socket or thread")]
+    Setup(#[from] io::Error),
+    /// The daemon does not listen.
+    #[error("daemon does not listen")]
+    Listen(#[from] ListenError),
+    /// The daemon ended with an error.
+    #[error("daemon failed: {0:?}")]
+    Daemon(#[from] ServeError),
+    /// The daemon still runs.
+    #[error("daemon does not end")]
+    StillServing,
+    /// The front-end failed.
+    #[error("front-end failed: {0:?}")]
+    Frontend(#[from] FrontendError),
+    /// The driver failed.
+    #[error("driver failed: {0:?}")]
+    Driver(#[from] DriverError),
+    /// The daemon killed the VMM.
+    #[error("VMM is dead: {0}")]
+    Fault(Fault),
+    /// The daemon used the renderer wrongly.
+    #[error("renderer complains: {0:?}")]
+    Complaints(Vec<String>),
+}
+
+/// coherd in a thread.
+#[derive(Debug)]
+pub struct Server {
+    result: mpsc::Receiver<Result<(), RigError>>,
+    quit: UnixStream,
+    status: UnixStream,
+}
+
+impl Server {
+    /// Serves one connection on a socket pair, whose other end is returned.
+    ///
+    /// # Errors
+    /// [`RigError::Setup`]
+    pub fn pair(
+        options: Options,
+        factory: RendererFactory,
+    ) -> Result<(Self, UnixStream), RigError> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let server = Self::spawn(Socket::Connected(Some(ours)), options, factory)?;
+        Ok((server, theirs))
+    }
+
+    /// Serves one connection on `path`, where it listens once this returns.
+    ///
+    /// # Errors
+    /// [`RigError::Setup`] and [`RigError::Listen`]
+    pub fn listen(
+        path: &Path,
+        options: Options,
+        factory: RendererFactory,
+    ) -> Result<Self, RigError> {
+        Self::spawn(Socket::bind(path)?, options, factory)
+    }
+
+    fn spawn(
+        mut socket: Socket,
+        options: Options,
+        factory: RendererFactory,
+    ) -> Result<Self, RigError> {
+        let (quit, quit_reader) = UnixStream::pair()?;
+        let (status, status_reader) = UnixStream::pair()?;
+        let (sender, result) = mpsc::channel();
+        let serve = move || {
+            let user = UserSignals {
+                quit: quit_reader.as_fd(),
+                status: status_reader.as_fd(),
+            };
+            let daemon = Daemon::start(options, factory)?;
+            match socket.accept(user.quit)? {
+                Some(stream) => Ok(daemon.serve(stream, &user)?),
+                None => Ok(()),
+            }
+        };
+        thread::Builder::new()
+            .name("coherd".to_owned())
+            .spawn(move || {
+                // The test may have given up on it.
+                let _ = sender.send(serve());
+            })?;
+        Ok(Self {
+            result,
+            quit,
+            status,
+        })
+    }
+
+    /// Asks the daemon to end, as SIGTERM does.
+    ///
+    /// # Errors
+    /// [`RigError::Setup`]
+    pub fn ask_to_quit(&self) -> Result<(), RigError> {
+        rustix::io::write(&self.quit, b"q").map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    /// Asks the daemon to log what the device holds, as SIGUSR1 does.
+    ///
+    /// # Errors
+    /// [`RigError::Setup`]
+    pub fn ask_for_status(&self) -> Result<(), RigError> {
+        rustix::io::write(&self.status, b"s").map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    /// Waits for the daemon's end, and that of its device thread.
+    ///
+    /// # Errors
+    /// What it ended with, or [`RigError::StillServing`].
+    pub fn finish(self) -> Result<(), RigError> {
+        self.result
+            .recv_timeout(PATIENCE)
+            .unwrap_or(Err(RigError::StillServing))
+    }
+}
+
+/// coherd with the test's renderer, a VMM and a guest that has started its driver.
+#[derive(Debug)]
+pub struct Rig {
+    /// The VMM.
+    pub frontend: Frontend,
+    /// The guest.
+    pub gpu: Gpu,
+    /// The renderer.
+    pub host: Host,
+    /// The daemon.
+    pub server: Server,
+}
+
+impl Rig {
+    /// A rig with the usual configuration.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn new(flavour: Flavour) -> Result<Self, RigError> {
+        Self::with(Config::new(flavour), Options::default())
+    }
+
+    /// A rig to measure.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn with(config: Config, options: Options) -> Result<Self, RigError> {
+        let host = Host::new().map_err(io::Error::from)?;
+        let (server, stream) = Server::pair(options, host.factory())?;
+        let frontend = Frontend::from_stream(stream, config)?;
+        frontend.start()?;
+        let gpu = Gpu::new(&frontend)?;
+        Ok(Self {
+            frontend,
+            gpu,
+            host,
+            server,
+        })
+    }
+
+    /// The guest reboots, and a new driver takes the place of the old one.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn reboot(&mut self) -> Result<(), RigError> {
+        self.frontend.reboot()?;
+        self.gpu = Gpu::new(&self.frontend)?;
+        Ok(())
+    }
+
+    /// The VMM hangs up, and the daemon has to end well.
+    ///
+    /// # Errors
+    /// [`RigError::Fault`], [`RigError::Complaints`], and what [`Server::finish`] returns.
+    pub fn finish(self) -> Result<(), RigError> {
+        let Self {
+            frontend,
+            gpu,
+            host,
+            server,
+        } = self;
+        let fault = frontend.fault();
+        drop((gpu, frontend));
+        server.finish()?;
+        match (fault, host.complaints()) {
+            (Some(fault), _) => Err(RigError::Fault(fault)),
+            (None, complaints) if !complaints.is_empty() => Err(RigError::Complaints(complaints)),
+            (None, _) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The daemon as a VMM and a guest see it, without a GPU.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod blobs;
+mod commands;
+mod contexts;
+mod crosvm_reset;
+mod disconnect;
+mod fences;
+mod handshake;
+mod interrupt;
+mod map_barrier;
+mod memory_table;
+mod misuse;
+mod queues;
+mod reset;
+mod stop;
+mod two_d;
+
+use std::fmt::Debug;
+
+use coherd_tests::driver::{Blob, DriverError};
+use coherd_tests::frontend::Flavour;
+use coherd_tests::renderer::{CAPSET, Recipe};
+use coherd_tests::rig::Rig;
+
+/// The VMMs that have a window.
+const WITH_WINDOW: [Flavour; 2] = [Flavour::Qemu, Flavour::Crosvm];
+
+/// Bytes of a page, of the host and of the guest.
+const PAGE: u64 = 4096;
+
+/// The context of [`rig`].
+const CTX: u32 = 1;
+
+/// A rig whose guest has context [`CTX`].
+fn rig(flavour: Flavour) -> Rig {
+    with_context(Rig::new(flavour).unwrap())
+}
+
+/// Creates context [`CTX`].
+fn with_context(mut rig: Rig) -> Rig {
+    rig.gpu.ctx_create(CTX, CAPSET, "test").unwrap();
+    rig
+}
+
+/// A mappable host blob of context [`CTX`].
+fn mappable(resource_id: u32, recipe: Recipe, size: u64) -> Blob {
+    Blob {
+        ctx_id: CTX,
+        resource_id,
+        mem: 2,
+        flags: 1,
+        blob_id: recipe.blob_id(),
+        size,
+    }
+}
+
+/// The code with which a command was refused.
+fn code<T: Debug>(result: Result<T, DriverError>) -> u32 {
+    match result.unwrap_err() {
+        DriverError::Refused { code, .. } => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Bytes that differ from those of another seed and from page to page.
+fn pattern(seed: u8, len: u64) -> Vec<u8> {
+    (0..len)
+        .map(|index| (index ^ index >> 12).to_le_bytes()[0].wrapping_add(seed))
+        .collect()
+}
