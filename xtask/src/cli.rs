@@ -7,10 +7,13 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::coherd;
 use crate::demo::{self, DemoArgs};
 use crate::lab::enter::{Plan, enter};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
+use crate::system;
+use crate::test;
 use crate::vm::smoke;
 
 /// What a subcommand may fail with.
@@ -30,6 +33,8 @@ enum Task {
     Lab(LabArgs),
     /// Show a guest under stock QEMU that runs Vulkan programs through coherd
     Demo(DemoArgs),
+    /// Run everything CI runs
+    Test,
     /// Boot a guest, reboot it and stop it
     #[command(hide = true)]
     VmSmoke {
@@ -40,6 +45,9 @@ enum Task {
         #[arg(long, value_name = "SOCKET")]
         gpu: Option<PathBuf>,
     },
+    /// Run the whole-system cases, or those whose name contains FILTER
+    #[command(hide = true)]
+    System { filter: Option<String> },
     /// Become a program inside the lab; started by the other commands
     #[command(hide = true)]
     LabEnter(Plan),
@@ -68,13 +76,26 @@ impl Cli {
                 demo::run(&args, &progress)?;
                 Ok(ExitCode::SUCCESS)
             }
+            Task::Test => Ok(match test::run(&progress)? {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
                 Ok(ExitCode::SUCCESS)
             }
+            Task::System { filter } => system(filter.as_deref(), &progress),
             Task::LabEnter(plan) => match enter(&plan)? {},
         }
     }
+}
+
+fn system(filter: Option<&str>, progress: &Progress) -> Result<ExitCode, AnyError> {
+    let lab = Lab::ensure(progress)?;
+    coherd::build(&lab, progress)?;
+    let report = system::run(&lab, progress, filter)?;
+    println!("{report}");
+    Ok(ExitCode::from(u8::from(!report.is_success())))
 }
 
 fn lab(args: &LabArgs, progress: &Progress) -> Result<ExitCode, AnyError> {

@@ -5,4 +5,6 @@ pub mod coherd;
 pub mod demo;
 pub mod lab;
 pub mod progress;
+pub mod system;
+pub mod test;
 pub mod vm;

@@ -1,0 +1,172 @@
+//! Whole-system cases: programs in a guest of stock QEMU, coherd on the lab's driver.
+//!
+//! Cases of one kind share a guest, one after the other. One that fails costs the next ones nothing: they get a
+//! new guest.
+
+mod app;
+mod deaths;
+mod drawing;
+mod failure;
+mod machine;
+mod memory;
+mod process;
+mod quiet;
+mod report;
+mod rig;
+mod scene;
+mod sharing;
+mod wait;
+
+use std::time::Instant;
+
+use failure::Failure;
+pub use report::{Entry, Report, Verdict};
+use rig::{Rig, Setup};
+
+use crate::lab::Lab;
+use crate::progress::Progress;
+
+/// Why no case was run.
+#[derive(Debug, thiserror::Error)]
+#[error("no case is called {filter:?}; there are {}", names().join(", "))]
+pub struct NoSuchCase {
+    filter: String,
+}
+
+struct Case {
+    name: &'static str,
+    setup: Setup,
+    run: fn(&mut Rig<'_>) -> Result<Verdict, Failure>,
+    after: After,
+}
+
+/// What a case that passed leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// A guest as it was before.
+    Idle,
+    /// Nothing that another case could use.
+    Ruins,
+}
+
+const fn case(
+    name: &'static str,
+    setup: Setup,
+    run: fn(&mut Rig<'_>) -> Result<Verdict, Failure>,
+) -> Case {
+    Case {
+        name,
+        setup,
+        run,
+        after: After::Idle,
+    }
+}
+
+const fn last_case(
+    name: &'static str,
+    setup: Setup,
+    run: fn(&mut Rig<'_>) -> Result<Verdict, Failure>,
+) -> Case {
+    Case {
+        name,
+        setup,
+        run,
+        after: After::Ruins,
+    }
+}
+
+const CASES: &[Case] = &[
+    case("idle", Setup::Plain, quiet::idle),
+    case("frames-match", Setup::Plain, drawing::frames_match),
+    case("memory-roundtrip", Setup::Plain, memory::roundtrip),
+    case("two-apps", Setup::Plain, drawing::two_apps),
+    case("without-export", Setup::Plain, sharing::without_export),
+    case("fresh-maps", Setup::Plain, memory::fresh_maps),
+    case("killed-app", Setup::Plain, deaths::killed_app),
+    case("worker-death", Setup::Plain, deaths::worker_death),
+    case("lost-context", Setup::Plain, deaths::lost_context),
+    case("reboot-with-maps", Setup::Plain, machine::reboot_with_maps),
+    case("resets", Setup::Plain, machine::resets),
+    last_case("quits", Setup::Plain, quiet::quits),
+    case("with-export", Setup::Exporting, sharing::with_export),
+    last_case("server-death", Setup::Exporting, deaths::server_death),
+    case("stop-cont", Setup::Slots, machine::stop_cont),
+];
+
+/// Runs the cases whose name contains `filter`, all without one; what they need has to be built.
+///
+/// # Errors
+/// [`NoSuchCase`]; a case that fails is part of the report.
+pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Report, NoSuchCase> {
+    let filter = filter.unwrap_or_default();
+    let chosen: Vec<&Case> = CASES
+        .iter()
+        .filter(|case| case.name.contains(filter))
+        .collect();
+    if chosen.is_empty() {
+        return Err(NoSuchCase {
+            filter: filter.to_owned(),
+        });
+    }
+    let mut report = Report::default();
+    let mut shared: Option<(Setup, Rig<'_>)> = None;
+    for case in chosen {
+        let usable = shared.take().filter(|(setup, _)| *setup == case.setup);
+        let rig = match usable {
+            Some((_, rig)) => Ok(rig),
+            None => Rig::start(lab, case.setup, progress),
+        };
+        let began = Instant::now();
+        let verdict = match rig {
+            Ok(mut rig) => {
+                let verdict = attempt(case, &mut rig, progress);
+                if case.after == After::Idle && !matches!(verdict, Verdict::Failed(_)) {
+                    shared = Some((case.setup, rig));
+                }
+                verdict
+            }
+            Err(failure) => Verdict::Failed(format!("no guest: {}", failure.explain())),
+        };
+        let entry = Entry {
+            name: case.name,
+            verdict,
+            time: began.elapsed(),
+        };
+        progress.say(&entry.to_string());
+        if let Verdict::Failed(why) = &entry.verdict {
+            eprintln!("{why}");
+        }
+        report.entries.push(entry);
+    }
+    Ok(report)
+}
+
+fn attempt(case: &Case, rig: &mut Rig<'_>, progress: &Progress) -> Verdict {
+    let _waiting = progress.waiting(case.name);
+    let result = (case.run)(rig).and_then(|verdict| {
+        if case.after == After::Idle {
+            rig.is_alive()?;
+            rig.lets_go()?;
+        }
+        Ok(verdict)
+    });
+    result.unwrap_or_else(|failure| {
+        Verdict::Failed(format!("{}\n{}", failure.explain(), rig.last_words()))
+    })
+}
+
+fn names() -> Vec<&'static str> {
+    CASES.iter().map(|case| case.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_of_a_kind_follow_each_other() {
+        let mut setups: Vec<Setup> = CASES.iter().map(|case| case.setup).collect();
+        setups.dedup();
+        assert_eq!(setups, [Setup::Plain, Setup::Exporting, Setup::Slots]);
+    }
+}

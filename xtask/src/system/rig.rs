@@ -1,0 +1,183 @@
+//! A guest with coherd as its GPU, which several cases use one after the other.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::app::{App, last_lines};
+use super::failure::{Failure, expect};
+use super::process;
+use super::wait::until;
+use crate::coherd::{Coherd, Export, Holdings};
+use crate::lab::Lab;
+use crate::progress::Progress;
+use crate::vm::Vm;
+
+/// A boot takes seconds; a busy host without KVM needs a multiple.
+const BOOT: Duration = Duration::from_secs(180);
+const COMMAND: Duration = Duration::from_secs(60);
+
+/// How long coherd may take to let go of what a program used: workers of the render server end at their leisure.
+const LET_GO: Duration = Duration::from_secs(60);
+
+/// Kinds of rigs; cases of one kind share a rig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// As a user has it.
+    Plain,
+    /// As on a host that exports dma-bufs.
+    Exporting,
+    /// With memory slots, without which QEMU cannot pause a guest that has more than a few maps.
+    Slots,
+}
+
+impl Setup {
+    fn export(self) -> Export {
+        match self {
+            Self::Plain | Self::Slots => Export::Host,
+            Self::Exporting => Export::StandIn,
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain | Self::Exporting => &[],
+            // Debug messages tell of requests that a pause caught.
+            Self::Slots => &["--mem-slots", "--log-level", "debug"],
+        }
+    }
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Rig<'lab> {
+    /// The lab it runs in.
+    pub lab: &'lab Lab,
+    /// The guest. It goes before its GPU does.
+    pub vm: Vm,
+    /// Its GPU.
+    pub coherd: Coherd,
+    /// What coherd holds for a guest that does nothing.
+    pub idle: Holdings,
+}
+
+impl<'lab> Rig<'lab> {
+    /// Starts coherd and boots a guest.
+    pub fn start(lab: &'lab Lab, setup: Setup, progress: &Progress) -> Result<Self, Failure> {
+        let _waiting = progress.waiting("booting a guest");
+        let began = Instant::now();
+        let mut coherd = Coherd::start(lab, setup.export(), setup.arguments())?;
+        let vm = Vm::builder(lab)
+            .gpu_socket(coherd.socket())
+            .start(progress)?;
+        boot(&vm)?;
+        let idle = coherd.holdings()?;
+        progress.say(&format!(
+            "a guest booted in {:.1} s ({setup:?}, {:?}); idle, coherd holds {idle:?}",
+            began.elapsed().as_secs_f32(),
+            vm.accel()
+        ));
+        Ok(Self {
+            lab,
+            vm,
+            coherd,
+            idle,
+        })
+    }
+
+    /// Waits until the guest has booted once more.
+    pub fn boot(&self) -> Result<(), Failure> {
+        boot(&self.vm)
+    }
+
+    /// Runs one of this workspace's guest programs and returns what it printed.
+    pub fn run(&self, name: &str, arguments: &str) -> Result<String, Failure> {
+        App::venus(&self.vm, name, arguments)?.succeeds()
+    }
+
+    /// Runs the shortest program that shows that the GPU works.
+    pub fn works(&self) -> Result<(), Failure> {
+        self.run("vk-memory", "churn --iterations 8 --live 2")
+            .map(drop)
+    }
+
+    /// Fails unless QEMU, the guest and coherd are alive.
+    pub fn is_alive(&mut self) -> Result<(), Failure> {
+        expect(self.coherd.is_alive(), || "coherd has ended".to_owned())?;
+        let output = self.vm.run("true", COMMAND)?;
+        expect(output.status == 0, || {
+            format!("the guest runs no programs any more: {output:?}")
+        })
+    }
+
+    /// Waits until coherd holds what it does for an idle guest.
+    pub fn lets_go(&mut self) -> Result<Duration, Failure> {
+        let began = Instant::now();
+        loop {
+            let now = self.coherd.holdings()?;
+            if now == self.idle {
+                return Ok(began.elapsed());
+            }
+            if began.elapsed() >= LET_GO {
+                return Err(Failure::Leak {
+                    idle: self.idle,
+                    now,
+                    waited: LET_GO,
+                });
+            }
+        }
+    }
+
+    /// How many contexts coherd has lost so far.
+    pub fn losses(&self) -> usize {
+        self.coherd.log().matches("is lost").count()
+    }
+
+    /// The process of the render server.
+    pub fn render_server(&self) -> Result<u32, Failure> {
+        let servers = process::children(self.coherd.pid())?;
+        servers
+            .first()
+            .copied()
+            .ok_or_else(|| Failure::Wrong("coherd has no render server".to_owned()))
+    }
+
+    /// Waits for a worker of the render server that is not one of `known`.
+    pub fn new_worker(&self, known: &[u32]) -> Result<u32, Failure> {
+        let server = self.render_server()?;
+        until("a worker of the render server", COMMAND, || {
+            let workers = process::children(server)?;
+            let new = workers.iter().find(|worker| !known.contains(worker));
+            Ok(new
+                .copied()
+                .ok_or_else(|| format!("its workers were {workers:?}")))
+        })
+    }
+
+    /// The ends of what coherd, QEMU and the guest said.
+    pub fn last_words(&self) -> String {
+        let qemu = std::fs::read(self.vm.dir().join("qemu.log")).unwrap_or_default();
+        format!(
+            "coherd:\n{}\nQEMU:\n{}\nguest:\n{}",
+            last_lines(&self.coherd.log()),
+            last_lines(&distinct(&String::from_utf8_lossy(&qemu))),
+            self.vm.console_tail()
+        )
+    }
+}
+
+/// Each line once: QEMU without memory slots repeats two with every map.
+fn distinct(log: &str) -> String {
+    let mut seen = HashSet::new();
+    let lines: Vec<&str> = log.lines().filter(|line| seen.insert(*line)).collect();
+    lines.join("\n")
+}
+
+fn boot(vm: &Vm) -> Result<(), Failure> {
+    vm.wait_ready(BOOT)?;
+    // The console on the GPU comes up when it likes, and belongs to what an idle guest has.
+    let waits = "until test -e /sys/class/graphics/fb0; do busybox sleep 0.1; done";
+    let output = vm.run(waits, COMMAND)?;
+    expect(output.status == 0, || {
+        format!("the guest's console is not on the GPU: {output:?}")
+    })
+}

@@ -1,0 +1,73 @@
+//! Memory that leaves its program: exports, and swapchains, which need them.
+
+use std::path::Path;
+
+use super::app::App;
+use super::failure::{Failure, expect};
+use super::report::Verdict;
+use super::rig::Rig;
+use super::scene::Scene;
+
+/// A benchmark with a swapchain, on Venus alone, short.
+const VKMARK: &str = "env VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json \
+                      vkmark --winsys headless --size 320x240 --benchmark vertex:duration=3";
+
+const FRAMES: usize = 5;
+
+/// On a host that exports dma-bufs, guests export memory and have swapchains.
+pub fn with_export(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
+    let losses = rig.losses();
+    let export = rig.run("vk-memory", "export --expect offered")?;
+    Scene::start(&rig.vm, "scene", FRAMES)?.is_right(rig.lab)?;
+    let benchmark = App::start(&rig.vm, VKMARK.to_owned())?.succeeds()?;
+    nothing_lost(rig, losses)?;
+    Ok(Verdict::Passed(format!(
+        "{}; vkmark {}",
+        last(&export),
+        score(&benchmark)
+    )))
+}
+
+/// On a host that cannot export, guests are not offered to, rather than lose their contexts.
+pub fn without_export(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
+    if Path::new("/dev/udmabuf").exists() {
+        return Ok(Verdict::Skipped(
+            "this host has /dev/udmabuf, so its driver exports dma-bufs".to_owned(),
+        ));
+    }
+    let losses = rig.losses();
+    let export = rig.run("vk-memory", "export --expect hidden")?;
+    Scene::start(&rig.vm, "scene", FRAMES)?.is_right(rig.lab)?;
+    let benchmark = App::start(&rig.vm, VKMARK.to_owned())?.ends()?;
+    // A shell's word for a signal: an abort is no clean end.
+    expect(benchmark.status < 128, || {
+        format!("vkmark crashed ({}): {}", benchmark.status, benchmark.log)
+    })?;
+    nothing_lost(rig, losses)?;
+    Ok(Verdict::Passed(format!(
+        "{}; vkmark ended with status {}",
+        last(&export),
+        benchmark.status
+    )))
+}
+
+fn nothing_lost(rig: &Rig<'_>, before: usize) -> Result<(), Failure> {
+    let losses = rig.losses() - before;
+    expect(losses == 0, || {
+        format!("{losses} programs lost their contexts; coherd's log has the reasons")
+    })
+}
+
+fn last(said: &str) -> &str {
+    said.lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches("ok: ")
+}
+
+fn score(said: &str) -> &str {
+    said.lines()
+        .find(|line| line.contains("FPS"))
+        .unwrap_or("gave no figure")
+        .trim()
+}

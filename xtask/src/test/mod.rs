@@ -1,0 +1,67 @@
+//! Everything CI runs, in the order in which a mistake shows soonest.
+
+mod cargo;
+mod tally;
+
+use std::time::Instant;
+
+use self::cargo::{CargoError, Step};
+use self::tally::Tally;
+use crate::coherd::{self, CoherdError};
+use crate::lab::{Lab, LabError};
+use crate::progress::Progress;
+use crate::system::{self, NoSuchCase, Verdict};
+
+/// Why the tests could not be run to their end.
+#[derive(Debug, thiserror::Error)]
+pub enum TestError {
+    /// The lab does not work.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// coherd could not be built in the lab.
+    #[error(transparent)]
+    Coherd(#[from] CoherdError),
+    /// Cargo could not be started.
+    #[error(transparent)]
+    Cargo(#[from] CargoError),
+    /// The whole-system tests could not be run.
+    #[error(transparent)]
+    System(#[from] NoSuchCase),
+}
+
+/// Runs all tests; `true` if none failed. The last line on standard output counts them.
+///
+/// # Errors
+/// See [`TestError`].
+pub fn run(progress: &Progress) -> Result<bool, TestError> {
+    let mut tally = Tally::default();
+    for step in Step::ON_HOST {
+        timed(step.name, progress, || step.run_on_host(&mut tally))?;
+    }
+    let lab = Lab::ensure(progress)?;
+    print!("{}", lab.versions());
+    for step in Step::IN_LAB {
+        timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
+    }
+    coherd::build(&lab, progress)?;
+    let report = system::run(&lab, progress, None)?;
+    for entry in &report.entries {
+        *match entry.verdict {
+            Verdict::Passed(_) => &mut tally.passed,
+            Verdict::Failed(_) => &mut tally.failed,
+            Verdict::Skipped(_) => &mut tally.skipped,
+        } += 1;
+        println!("{entry}");
+    }
+    println!("{tally}");
+    Ok(tally.failed == 0)
+}
+
+fn timed<T>(name: &str, progress: &Progress, step: impl FnOnce() -> T) -> T {
+    progress.say(name);
+    let _waiting = progress.waiting(name);
+    let began = Instant::now();
+    let result = step();
+    progress.say(&format!("{name}: {:.0} s", began.elapsed().as_secs_f32()));
+    result
+}
