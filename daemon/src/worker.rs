@@ -24,6 +24,10 @@ const TOKEN_STOP: u64 = 103;
 const TOKEN_STATUS: u64 = 104;
 const TOKEN_LOSSES: u64 = 105;
 
+/// Chains served at a time, so that a guest that never stops asking leaves room for everything
+/// else that wakes this thread.
+const TURN: usize = 256;
+
 /// A request that was taken from the control queue. It is parked if the device is stopped before
 /// it is answered.
 struct Pending {
@@ -54,6 +58,8 @@ pub struct Worker {
     exchange: Exchange,
     cursor_exchange: Exchange,
     parked: Option<Pending>,
+    /// Rings whose turn ended before they were empty.
+    unfinished: [bool; NUM_QUEUES],
     released: Vec<Reply>,
     used: Vec<Used>,
 }
@@ -77,6 +83,7 @@ impl Worker {
             exchange: Exchange::default(),
             cursor_exchange: Exchange::default(),
             parked: None,
+            unfinished: [false; NUM_QUEUES],
             released: Vec::new(),
             used: Vec::new(),
         }
@@ -105,7 +112,7 @@ impl Worker {
             for token in &tokens {
                 match *token {
                     TOKEN_STOP => return Ok(()),
-                    TOKEN_RINGS => {}
+                    TOKEN_RINGS => self.serve_unfinished(),
                     TOKEN_FENCES => self.signal_fences(),
                     TOKEN_RENDERER => self.bury_renderer(),
                     TOKEN_LOSSES => {
@@ -143,13 +150,29 @@ impl Worker {
         }
     }
 
+    fn serve_unfinished(&mut self) {
+        for (ring, unfinished) in std::mem::take(&mut self.unfinished).into_iter().enumerate() {
+            if unfinished {
+                self.serve(ring);
+            }
+        }
+    }
+
+    /// Gives a ring its turn.
     fn serve(&mut self, ring: usize) {
+        let mut left = TURN;
         loop {
             self.rings.begin(ring);
             match ring {
-                CONTROL => self.serve_control(),
-                CURSOR => self.serve_cursor(),
+                CONTROL => self.serve_control(&mut left),
+                CURSOR => self.serve_cursor(&mut left),
                 _ => return,
+            }
+            if left == 0 {
+                if let Some(unfinished) = self.unfinished.get_mut(ring) {
+                    *unfinished = true;
+                }
+                return self.rings.wake().send();
             }
             if self.parked.is_some() || !self.rings.finish(ring, self.epoch) {
                 return;
@@ -157,14 +180,15 @@ impl Worker {
         }
     }
 
-    fn serve_control(&mut self) {
+    fn serve_control(&mut self, left: &mut usize) {
         if let Some(parked) = self.parked.take() {
             self.execute(parked);
         }
-        while self.parked.is_none() {
+        while self.parked.is_none() && *left > 0 {
             let Some((chain, memory)) = self.rings.pop(CONTROL, self.epoch) else {
                 break;
             };
+            *left -= 1;
             let head = chain.head_index();
             let taken = self.exchange.begin(chain, &memory);
             self.execute(Pending {
@@ -207,8 +231,12 @@ impl Worker {
         self.parked = Some(request);
     }
 
-    fn serve_cursor(&mut self) {
-        while let Some((chain, memory)) = self.rings.pop(CURSOR, self.epoch) {
+    fn serve_cursor(&mut self, left: &mut usize) {
+        while *left > 0 {
+            let Some((chain, memory)) = self.rings.pop(CURSOR, self.epoch) else {
+                break;
+            };
+            *left -= 1;
             let head = chain.head_index();
             let exchange = &mut self.cursor_exchange;
             let answer = match exchange.begin(chain, &memory) {
