@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
-use crate::coherd::{CoherdError, Holdings};
+use crate::coherd::CoherdError;
 use crate::lab::LabError;
 use crate::vm::VmError;
 
@@ -50,16 +50,6 @@ pub enum Failure {
         waited: Duration,
         /// How things stood in the end.
         state: String,
-    },
-    /// The daemon keeps what no guest program uses any more.
-    #[error("coherd does not let go: idle it held {idle:?}, now {now:?} for {} s", waited.as_secs())]
-    Leak {
-        /// What it held before.
-        idle: Holdings,
-        /// What it holds.
-        now: Holdings,
-        /// For how long.
-        waited: Duration,
     },
     /// A check of something else found what should not be.
     #[error("{0}")]

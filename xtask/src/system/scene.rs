@@ -158,6 +158,25 @@ fn host_device(guest: &str) -> Result<&str, Failure> {
 mod tests {
     use super::*;
 
+    fn drawn(pixels: &[u8]) -> Frames {
+        Frames {
+            device: String::new(),
+            hashes: vec!["a".to_owned(), "b".to_owned()],
+            pixels: pixels.to_vec(),
+            median_ms: 1.0,
+        }
+    }
+
+    #[test]
+    fn one_byte_is_a_difference_and_so_is_a_frame_too_few() {
+        let expected = drawn(&[1, 2, 3]);
+        assert!(compare(&drawn(&[1, 2, 3]), &expected).is_ok());
+        assert!(compare(&drawn(&[1, 9, 3]), &expected).is_err());
+        let mut short = drawn(&[1, 2, 3]);
+        short.hashes.pop();
+        assert!(compare(&short, &expected).is_err());
+    }
+
     #[test]
     fn the_host_device_is_what_venus_puts_in_parentheses() {
         let name = "Virtio-GPU Venus (llvmpipe (LLVM 19.1.7, 256 bits))";

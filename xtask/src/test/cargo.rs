@@ -62,7 +62,7 @@ impl Step {
     ];
 
     /// Steps that need virglrenderer.
-    pub const IN_LAB: [Self; 3] = [
+    pub const IN_LAB: [Self; 4] = [
         Self {
             name: "lints with Venus",
             arguments: &[
@@ -80,6 +80,11 @@ impl Step {
         Self {
             name: "documentation with Venus",
             arguments: &["doc", "--package=coherd", "--features=venus", "--no-deps"],
+            tests: false,
+        },
+        Self {
+            name: "the Vulkan layer",
+            arguments: &["build", "--package=coherd-layer"],
             tests: false,
         },
         Self {
