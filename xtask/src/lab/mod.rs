@@ -130,7 +130,12 @@ impl Lab {
     /// Cargo inside the lab, on this checkout, with its own target folder and the host's downloaded crates.
     #[must_use]
     pub fn cargo<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = self.command("cargo");
+        // Cargo would find its subcommand among rustup's proxies in the host's CARGO_HOME, and they have no rustup here.
+        let program = match arguments.first().map(AsRef::as_ref) {
+            Some(name) if name == "clippy" => "cargo-clippy",
+            _ => "cargo",
+        };
+        let mut command = self.command(program);
         command.args(arguments);
         command
     }

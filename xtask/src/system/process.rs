@@ -57,6 +57,18 @@ pub fn processor_time(pid: u32) -> Result<Duration, Failure> {
     ))
 }
 
+/// What each thread of a process waits for in the kernel; it tells who hangs on whom.
+#[must_use]
+pub fn waits(pid: u32) -> String {
+    let wait = |task: &PathBuf| {
+        let read = |name: &str| fs::read_to_string(task.join(name)).unwrap_or_default();
+        format!("{} in {}", read("comm").trim(), read("wchan").trim())
+    };
+    // A process that has ended waits for nothing.
+    let waits: Vec<String> = tasks(pid).unwrap_or_default().iter().map(wait).collect();
+    waits.join(", ")
+}
+
 /// Kills a process that is not a child of this one.
 pub fn kill(pid: u32) -> Result<(), Failure> {
     let failed = || Failure::io(format!("kill process {pid}"));

@@ -153,12 +153,14 @@ impl<'lab> Rig<'lab> {
         })
     }
 
-    /// The ends of what coherd, QEMU and the guest said.
+    /// The ends of what coherd, QEMU and the guest said, and what the former two wait for.
     pub fn last_words(&self) -> String {
         let qemu = std::fs::read(self.vm.dir().join("qemu.log")).unwrap_or_default();
         format!(
-            "coherd:\n{}\nQEMU:\n{}\nguest:\n{}",
+            "coherd ({}):\n{}\nQEMU ({}):\n{}\nguest:\n{}",
+            process::waits(self.coherd.pid()),
             last_lines(&without_status(&self.coherd.log())),
+            process::waits(self.vm.pid()),
             last_lines(&distinct(&String::from_utf8_lossy(&qemu))),
             self.vm.console_tail()
         )
