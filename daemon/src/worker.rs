@@ -161,7 +161,9 @@ impl Worker {
     /// Gives a ring its turn.
     fn serve(&mut self, ring: usize) {
         let mut left = TURN;
+        let mut was_empty = false;
         loop {
+            let before = left;
             self.rings.begin(ring);
             match ring {
                 CONTROL => self.serve_control(&mut left),
@@ -174,9 +176,13 @@ impl Worker {
                 }
                 return self.rings.wake().send();
             }
-            if self.parked.is_some() || !self.rings.finish(ring, self.epoch) {
+            let more = self.rings.finish(ring, self.epoch);
+            // A ring that says twice that it has chains, and has none, has an impossible index.
+            let is_empty = left == before;
+            if self.parked.is_some() || !more || (is_empty && was_empty) {
                 return;
             }
+            was_empty = is_empty;
         }
     }
 

@@ -199,3 +199,15 @@ fn ring_full_of_pending_fences_survives_a_pause() {
     }
     rig.finish().unwrap();
 }
+
+#[test]
+fn ring_with_an_impossible_index_does_not_keep_the_other_one_waiting() {
+    let mut rig = rig(Flavour::Qemu);
+    let cursor = rig.gpu.queue(QueueKind::Cursor);
+    cursor.set_avail_index(50_000).unwrap();
+    rig.frontend.rings()[1].kick().unwrap();
+    let info = rig.gpu.capset_info(0).unwrap();
+    assert_eq!(info.max_size.get(), 160);
+    rig.frontend.stop().unwrap();
+    rig.finish().unwrap();
+}
