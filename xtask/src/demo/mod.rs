@@ -123,7 +123,7 @@ pub fn run(args: &DemoArgs, progress: &Progress) -> Result<(), DemoError> {
     println!("picture: {}", output.join("frame.png").display());
     println!("film:    {}", output.join("film.png").display());
     if args.keep {
-        progress.say("a shell in the guest; vkcube, vkmark and vulkaninfo are there; exit ends it");
+        progress.say("a shell in the guest; vkmark and vulkaninfo are there; exit ends it");
         vm.interact()?;
     }
     vm.stop();
