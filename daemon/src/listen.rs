@@ -85,10 +85,9 @@ impl Socket {
         if fd < 0 {
             return Err(not_stream(Errno::BADF));
         }
-        // SAFETY: the number was given to this process to be owned by it, and nothing else here
-        // takes it: this is called once, before any other fd is opened under that number. That it
-        // is open at all is checked by the first use.
         #[allow(unsafe_code, reason = "ownership of an inherited fd")]
+        // SAFETY: the number was given to this process to be owned by it, and this is called once,
+        // before any other fd is opened under it. Whether it is open is checked by the first use.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         match check_stream(&socket) {
             Ok(true) => Ok(Self::Listening(UnixListener::from(socket))),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use coherd_protocol::gpu::limits::MAX_RINGS;
-use coherd_protocol::gpu::{Command, Features, GpuError, Header, Response};
+use coherd_protocol::gpu::{Command, Features, GpuError, Header, Response, command};
 use tracing::{debug, info, warn};
 
 use self::context::Context;
@@ -88,6 +88,13 @@ pub struct DeviceConfig {
     pub display: (u32, u32),
 }
 
+impl DeviceConfig {
+    fn scanouts(&self) -> Vec<Scanout> {
+        let (width, height) = self.display;
+        vec![Scanout::new(width, height)]
+    }
+}
+
 /// See the module's description.
 pub struct Device {
     config: DeviceConfig,
@@ -110,7 +117,6 @@ pub struct Device {
 impl Device {
     /// A device in the state after a reset.
     pub fn new(config: DeviceConfig, renderer: Box<dyn Renderer>, window: HostWindow) -> Self {
-        let (width, height) = config.display;
         Self {
             config,
             features: config.features,
@@ -119,7 +125,7 @@ impl Device {
             window,
             resources: HashMap::new(),
             contexts: HashMap::new(),
-            scanouts: vec![Scanout::new(width, height)],
+            scanouts: config.scanouts(),
             fences: FenceTable::default(),
             released: Vec::new(),
             image_bytes: 0,
@@ -141,8 +147,7 @@ impl Device {
         self.destroy_all_resources();
         self.destroy_all_contexts();
         self.window.reset();
-        let (width, height) = self.config.display;
-        self.scanouts = vec![Scanout::new(width, height)];
+        self.scanouts = self.config.scanouts();
         self.features = self.config.features & Features::from_bits_truncate(features);
     }
 
@@ -188,7 +193,7 @@ impl Device {
         match fence.timeline {
             Timeline::Ring { ctx_id, ring_idx } => {
                 let rendered = self.contexts.get(&ctx_id) == Some(&Context::Rendered);
-                if failed || !rendered || ring_idx >= MAX_RINGS {
+                if failed || !rendered {
                     self.fences
                         .add(fence, Wait::Nothing, reply, &mut self.released);
                     return;
@@ -202,11 +207,10 @@ impl Device {
                 }
             }
             Timeline::Global => {
-                let submitted = header.is_some_and(|header| header.kind.get() == 0x0207);
-                let ctx_id = header.map_or(0, |header| header.ctx_id.get());
-                let wait = match self.fences.last_of_context(ctx_id) {
-                    last if submitted && !last.is_empty() => Wait::Fences(last),
-                    _ => Wait::Nothing,
+                let submitted = header.filter(|header| header.kind.get() == command::SUBMIT_3D);
+                let wait = match submitted {
+                    Some(header) => Wait::Fences(self.fences.last_of_context(header.ctx_id.get())),
+                    None => Wait::Nothing,
                 };
                 self.fences.add(fence, wait, reply, &mut self.released);
             }

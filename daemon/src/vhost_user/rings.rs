@@ -87,11 +87,6 @@ impl Rings {
         state.epoch
     }
 
-    /// Guest RAM at this moment.
-    pub fn memory(&self) -> GuestMemory {
-        GuestMemory::clone(&self.lock().memory)
-    }
-
     /// Replaces guest RAM.
     pub fn set_memory(&self, memory: GuestMemory) {
         self.lock().memory = memory;
@@ -211,46 +206,41 @@ impl Rings {
 
     /// Returns chains that were taken in `life`; those of an earlier life are dropped.
     pub fn push(&self, index: usize, life: u64, used: &[Used]) {
-        let mut state = self.lock();
+        let state = &mut *self.lock();
         if used.is_empty() || state.epoch.life != life {
             return;
         }
-        let memory = GuestMemory::clone(&state.memory);
         if let Some(ring) = state.rings.get_mut(index) {
-            ring.push(&memory, used);
+            ring.push(&state.memory, used);
         }
     }
 
     /// Returns what waited while the rings were stopped, and signals every driver queue once.
     pub fn flush(&self) {
-        let mut state = self.lock();
-        let memory = GuestMemory::clone(&state.memory);
+        let state = &mut *self.lock();
         for ring in state.rings.iter_mut().filter(|ring| ring.is_active()) {
-            ring.flush(&memory);
+            ring.flush(&state.memory);
         }
     }
 
     /// Takes the kicks of a ring and asks the driver for no more.
     pub fn begin(&self, index: usize) {
-        let mut state = self.lock();
-        let memory = GuestMemory::clone(&state.memory);
+        let state = &mut *self.lock();
         if let Some(ring) = state.rings.get_mut(index) {
             ring.drain_kick();
-            ring.disable_kicks(&memory);
+            ring.disable_kicks(&state.memory);
         }
     }
 
     /// Asks for kicks again; `true` if the ring has more chains for [`Rings::pop`].
     pub fn finish(&self, index: usize, epoch: Epoch) -> bool {
-        let mut state = self.lock();
+        let state = &mut *self.lock();
         if !state.running || state.epoch != epoch {
             return false;
         }
-        let memory = GuestMemory::clone(&state.memory);
-        state
-            .rings
-            .get_mut(index)
-            .is_some_and(|ring| ring.enable_kicks(&memory))
+        let memory = &state.memory;
+        let ring = state.rings.get_mut(index);
+        ring.is_some_and(|ring| ring.enable_kicks(memory))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -267,13 +257,12 @@ impl Rings {
 
     /// Brings rings that became active into the state in which the device thread may use them.
     fn update(&self, state: &mut State) {
-        let memory = GuestMemory::clone(&state.memory);
         let Some(control) = state.rings.get(CONTROL) else {
             return;
         };
         let mut started = false;
         if !state.running && control.is_active() {
-            if std::mem::take(&mut state.reset) || control.is_reset(&memory) {
+            if std::mem::take(&mut state.reset) || control.is_reset(&state.memory) {
                 state.epoch.life += 1;
                 state.rings.iter_mut().for_each(Ring::forget);
                 debug!(life = state.epoch.life, "driver starts the device");
@@ -284,7 +273,7 @@ impl Rings {
             started = true;
         }
         for ring in &mut state.rings {
-            started |= ring.activate(&memory);
+            started |= ring.activate(&state.memory);
         }
         if started {
             state.epoch.run += 1;

@@ -13,6 +13,9 @@ use super::wire::{
     Submit3d, Transfer3d, TransferToHost2d, UpdateCursor,
 };
 
+/// VIRTIO_GPU_CMD_SUBMIT_3D
+pub const SUBMIT_3D: u32 = 0x0207;
+
 /// A request with its trailing array, viewed in the buffer it was copied to.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "named as in the specification")]
@@ -91,7 +94,7 @@ impl<'a> Command<'a> {
             0x0204 => Self::ResourceCreate3d(whole(body)?),
             0x0205 => Self::TransferToHost3d(whole(body)?),
             0x0206 => Self::TransferFromHost3d(whole(body)?),
-            0x0207 => {
+            SUBMIT_3D => {
                 let (fixed, rest): (&Submit3d, _) = fixed(body)?;
                 let size = usize::try_from(fixed.size.get()).unwrap_or(usize::MAX);
                 let data = rest.get(..size);

@@ -6,14 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use coherd::serve::{Options, ServeError};
-use coherd_protocol::gpu::header::Timeline;
-use coherd_tests::frontend::{Config, Deadline, Flavour, Frontend};
+use coherd_tests::frontend::{Config, Deadline, Flavour, Frontend, Gate, Stage};
 use coherd_tests::renderer::{Host, Recipe};
-use coherd_tests::rig::{RigError, Server};
+use coherd_tests::rig::{Rig, RigError, Server};
 
 use crate::interrupt::MOMENTS;
 use crate::stop::hold;
-use crate::{CTX, PAGE, WITH_WINDOW, mappable, rig};
+use crate::{PAGE, WITH_WINDOW, mappable, pending_fence, rig};
 
 fn server() -> (Server, UnixStream) {
     Server::pair(Options::default(), Host::new().unwrap().factory()).unwrap()
@@ -78,15 +77,21 @@ fn hang_up_before_the_driver_started_is_a_good_end() {
     }
 }
 
+/// A rig whose VMM is in the middle of a map.
+fn in_a_map(flavour: Flavour, stage: Stage) -> (Rig, Gate) {
+    let mut rig = rig(flavour);
+    let blob = mappable(1, Recipe::SHM, PAGE);
+    rig.gpu.create_blob(&blob, &[]).unwrap();
+    let gate = rig.frontend.gate(stage);
+    rig.gpu.send_map_blob(1, 0).unwrap();
+    assert!(gate.wait_held(rig.frontend.deadline()));
+    (rig, gate)
+}
+
 #[test]
 fn vmm_that_dies_in_the_middle_of_a_map_is_a_good_end() {
     for (flavour, stage) in MOMENTS {
-        let mut rig = rig(flavour);
-        let blob = mappable(1, Recipe::SHM, PAGE);
-        rig.gpu.create_blob(&blob, &[]).unwrap();
-        let gate = rig.frontend.gate(stage);
-        rig.gpu.send_map_blob(1, 0).unwrap();
-        assert!(gate.wait_held(rig.frontend.deadline()));
+        let (rig, gate) = in_a_map(flavour, stage);
 
         rig.frontend.kill();
 
@@ -99,12 +104,7 @@ fn vmm_that_dies_in_the_middle_of_a_map_is_a_good_end() {
 #[test]
 fn daemon_quits_though_its_vmm_is_in_the_middle_of_a_map() {
     for (flavour, stage) in MOMENTS {
-        let mut rig = rig(flavour);
-        let blob = mappable(1, Recipe::SHM, PAGE);
-        rig.gpu.create_blob(&blob, &[]).unwrap();
-        let gate = rig.frontend.gate(stage);
-        rig.gpu.send_map_blob(1, 0).unwrap();
-        assert!(gate.wait_held(rig.frontend.deadline()));
+        let (rig, gate) = in_a_map(flavour, stage);
 
         rig.server.ask_to_quit().unwrap();
 
@@ -128,12 +128,7 @@ fn daemon_quits_without_a_front_end() {
 fn vmm_that_dies_with_fences_pending_is_a_good_end() {
     for flavour in WITH_WINDOW {
         let mut rig = rig(flavour);
-        let fence = rig.gpu.next_fence(Timeline::Ring {
-            ctx_id: CTX,
-            ring_idx: 1,
-        });
-        rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
-        assert!(rig.host.wait_fence(fence, rig.frontend.deadline()));
+        let (fence, _) = pending_fence(&mut rig);
 
         rig.frontend.kill();
 

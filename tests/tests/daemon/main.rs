@@ -20,7 +20,8 @@ mod two_d;
 
 use std::fmt::Debug;
 
-use coherd_tests::driver::{Blob, DriverError};
+use coherd_protocol::gpu::header::{Fence, Timeline};
+use coherd_tests::driver::{Blob, DriverError, Token};
 use coherd_tests::frontend::Flavour;
 use coherd_tests::renderer::{CAPSET, Recipe};
 use coherd_tests::rig::Rig;
@@ -55,6 +56,17 @@ fn mappable(resource_id: u32, recipe: Recipe, size: u64) -> Blob {
         blob_id: recipe.blob_id(),
         size,
     }
+}
+
+/// A fence on ring 1 of context [`CTX`] that waits for the renderer, and its request.
+fn pending_fence(rig: &mut Rig) -> (Fence, Token) {
+    let fence = rig.gpu.next_fence(Timeline::Ring {
+        ctx_id: CTX,
+        ring_idx: 1,
+    });
+    let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
+    assert!(rig.host.wait_fence(fence, rig.frontend.deadline()));
+    (fence, token)
 }
 
 /// The code with which a command was refused.

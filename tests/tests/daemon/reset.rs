@@ -9,7 +9,7 @@ use vm_memory::Bytes;
 
 use crate::interrupt::{MOMENTS, interrupt};
 use crate::stop::hold;
-use crate::{CTX, PAGE, WITH_WINDOW, mappable, rig, with_context};
+use crate::{CTX, PAGE, WITH_WINDOW, mappable, pending_fence, rig, with_context};
 
 /// The new driver uses the numbers and offsets of the old one.
 fn check_like_new(rig: &mut Rig) {
@@ -172,12 +172,7 @@ fn fence_of_an_old_driver_completes_nothing_of_a_new_one() {
 fn pending_fences_are_forgotten_by_a_reset() {
     for flavour in WITH_WINDOW {
         let mut rig = rig(flavour);
-        let fence = rig.gpu.next_fence(Timeline::Ring {
-            ctx_id: CTX,
-            ring_idx: 1,
-        });
-        rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
-        assert!(rig.host.wait_fence(fence, rig.frontend.deadline()));
+        let (fence, _) = pending_fence(&mut rig);
 
         rig.frontend.reset().unwrap();
         rig.host.signal(fence);

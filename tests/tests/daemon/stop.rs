@@ -1,13 +1,12 @@
 //! A paused virtual machine goes on where it was, whenever the pause came.
 
-use coherd_protocol::gpu::header::Timeline;
 use coherd_tests::driver::{Buffer, Gpu, QueueKind, Request, kind};
 use coherd_tests::frontend::{Event, Flavour, Stage};
 use coherd_tests::renderer::{Operation, Recipe};
 use vm_memory::Bytes;
 
 use crate::interrupt::{MOMENTS, interrupt};
-use crate::{CTX, PAGE, WITH_WINDOW, mappable, rig};
+use crate::{CTX, PAGE, WITH_WINDOW, mappable, pending_fence, rig};
 
 fn resource(kind: u32, id: u32) -> Request {
     Request::new(kind).body(&[id, 0].map(u32::to_le_bytes))
@@ -115,12 +114,7 @@ fn request_that_qemu_had_not_read_when_it_stopped_is_taken_back() {
 fn fence_that_signals_during_a_pause_is_answered_after_it() {
     for flavour in WITH_WINDOW {
         let mut rig = rig(flavour);
-        let fence = rig.gpu.next_fence(Timeline::Ring {
-            ctx_id: CTX,
-            ring_idx: 1,
-        });
-        let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
-        assert!(rig.host.wait_fence(fence, rig.frontend.deadline()));
+        let (fence, token) = pending_fence(&mut rig);
 
         let bases = rig.frontend.stop().unwrap();
         rig.host.signal(fence);
@@ -137,12 +131,7 @@ fn fence_that_signals_during_a_pause_is_answered_after_it() {
 fn fence_that_is_pending_across_a_pause_signals_after_it() {
     for flavour in WITH_WINDOW {
         let mut rig = rig(flavour);
-        let fence = rig.gpu.next_fence(Timeline::Ring {
-            ctx_id: CTX,
-            ring_idx: 1,
-        });
-        let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
-        assert!(rig.host.wait_fence(fence, rig.frontend.deadline()));
+        let (fence, token) = pending_fence(&mut rig);
 
         let bases = rig.frontend.stop().unwrap();
         rig.frontend.resume(&bases).unwrap();

@@ -109,12 +109,6 @@ impl Lab {
         self.run.path()
     }
 
-    /// A program of the workspace as a debug build inside the lab leaves it, for [`Self::command`].
-    #[must_use]
-    pub fn binary(&self, name: &str) -> PathBuf {
-        Path::new(TARGET).join("debug").join(name)
-    }
-
     /// The usual view of the lab, to which more may be bound.
     #[must_use]
     pub fn view(&self) -> Entry<'_> {
