@@ -9,6 +9,7 @@ const FORMAT: &str = "1";
 const PACKAGES: &[&str] = &[
     // Builds the daemon.
     "ca-certificates",
+    "g++",
     "gcc",
     "libc6-dev",
     "libvirglrenderer-dev",
@@ -25,7 +26,12 @@ const PACKAGES: &[&str] = &[
     "linux-image-amd64",
     "qemu-system-data",
     "qemu-system-x86",
+    // QEMU's own vhost-user-gpu, to compare with.
+    "qemu-system-gui",
     // Looks at either.
+    "drm-info",
+    "kmscube",
+    "libdrm-tests",
     "procps",
     "strace",
     "vkmark",
