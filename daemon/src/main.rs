@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use coherd::cli::{Cli, RendererKind, capabilities};
+use coherd::device::quota::{Quota, Quotas, Scope};
 use coherd::listen::Socket;
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
@@ -66,9 +67,11 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     };
     raise_open_files_limit();
     let factory = renderer(cli)?;
+    let mut quotas = Quotas::default();
+    quotas.set(Scope::Vm, Quota::Mappings, cli.map_budget)?;
     let options = Options {
         window_size: cli.window_size,
-        map_budget: usize::try_from(cli.map_budget)?,
+        quotas,
         memory_slots: cli.mem_slots,
         ..Options::default()
     };

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tracing::{error, info};
 use vhost::vhost_user::{BackendReqHandler, Error as VhostUserError};
 
+use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
@@ -53,8 +54,8 @@ impl From<Errno> for ServeError {
 pub struct Options {
     /// Bytes of the host-visible window; a power of two.
     pub window_size: u64,
-    /// Mappings at a time.
-    pub map_budget: usize,
+    /// How much of everything the guest may have.
+    pub quotas: Quotas,
     /// Offer CONFIGURE_MEM_SLOTS.
     pub memory_slots: bool,
     /// Preferred size of the display in pixels.
@@ -65,7 +66,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             window_size: 4 << 30,
-            map_budget: 480,
+            quotas: Quotas::default(),
             memory_slots: false,
             display: (1280, 800),
         }
@@ -114,7 +115,9 @@ impl Daemon {
         let ended = Arc::new(Wake::new()?);
         let fences = FenceSink::new()?;
 
-        let table = Window::new(options.window_size, page_size, options.map_budget);
+        let mappings = options.quotas.get(Scope::Vm, Quota::Mappings);
+        let budget = usize::try_from(mappings).unwrap_or(usize::MAX);
+        let table = Window::new(options.window_size, page_size, budget);
         let window = HostWindow::new(table, Arc::clone(&channel), Arc::clone(&exported));
         let (ready, renderer_ready) = mpsc::channel();
         let thread = std::thread::Builder::new().name("gpu".into()).spawn({
@@ -133,6 +136,7 @@ impl Daemon {
                     features: features(capsets),
                     blob_alignment: page_size,
                     display: options.display,
+                    quotas: options.quotas,
                 };
                 let _ = ready.send(Ok((config.features, capsets)));
                 let device = Device::new(config, renderer, window);

@@ -7,6 +7,7 @@ mod context;
 mod cursor;
 mod edid;
 pub mod fence;
+pub mod quota;
 mod resource;
 mod scanout;
 mod two_d;
@@ -22,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use self::context::Context;
 use self::fence::{FenceTable, Wait};
+use self::quota::Quotas;
 use self::resource::Resource;
 use self::scanout::Scanout;
 use crate::limiter::Limiter;
@@ -86,6 +88,8 @@ pub struct DeviceConfig {
     pub blob_alignment: u64,
     /// Preferred size of each display, in pixels.
     pub display: (u32, u32),
+    /// How much of everything the guest may have.
+    pub quotas: Quotas,
 }
 
 impl DeviceConfig {

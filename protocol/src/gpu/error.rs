@@ -82,9 +82,12 @@ pub enum GpuError {
     /// The blob is mapped already.
     #[error("resource {0} is mapped already")]
     AlreadyMapped(u32),
-    /// Allocation failed or a quota is used up.
+    /// Allocation failed.
     #[error("out of {0}")]
     OutOf(&'static str),
+    /// A quota is used up.
+    #[error("over the quota of {0}")]
+    Quota(&'static str),
     /// The renderer refused; the guest cannot know more.
     #[error("renderer refused the command")]
     Renderer,
@@ -108,7 +111,7 @@ impl GpuError {
             | Self::ContextLost(_)
             | Self::Renderer
             | Self::FrontEnd => ErrorCode::Unspec,
-            Self::OutOf(_) | Self::TooLong(_) => ErrorCode::OutOfMemory,
+            Self::OutOf(_) | Self::Quota(_) | Self::TooLong(_) => ErrorCode::OutOfMemory,
             Self::UnknownScanout(_) => ErrorCode::InvalidScanoutId,
             Self::UnknownResource(_) | Self::ResourceIdInUse(_) => ErrorCode::InvalidResourceId,
             Self::UnknownContext(_) | Self::ContextIdInUse(_) => ErrorCode::InvalidContextId,

@@ -5,7 +5,7 @@ use coherd_tests::frontend::{Config, Event, Flavour, MapRequest};
 use coherd_tests::renderer::Recipe;
 use coherd_tests::rig::Rig;
 
-use crate::{PAGE, mappable, rig, with_context};
+use crate::{PAGE, mappable, mappings, rig, with_context};
 
 fn map(rig: &mut Rig, id: u32, page: u64, pages: u64) {
     rig.gpu
@@ -90,7 +90,7 @@ fn mappings_survive_many_resets_without_an_overlap() {
 #[test]
 fn left_over_mappings_make_room_when_the_budget_is_used_up() {
     let options = Options {
-        map_budget: 4,
+        quotas: mappings(4),
         ..Options::default()
     };
     let rig = Rig::with(Config::new(Flavour::Crosvm), options).unwrap();

@@ -20,6 +20,7 @@ mod two_d;
 
 use std::fmt::Debug;
 
+use coherd::device::quota::{Quota, Quotas, Scope};
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use coherd_tests::driver::{Blob, DriverError, Token};
 use coherd_tests::frontend::Flavour;
@@ -67,6 +68,13 @@ fn pending_fence(rig: &mut Rig) -> (Fence, Token) {
     let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
     assert!(rig.host.wait_fence(fence, rig.frontend.deadline()));
     (fence, token)
+}
+
+/// Quotas of a VM with so many mappings.
+fn mappings(count: u64) -> Quotas {
+    let mut quotas = Quotas::default();
+    quotas.set(Scope::Vm, Quota::Mappings, count).unwrap();
+    quotas
 }
 
 /// The code with which a command was refused.

@@ -6,7 +6,7 @@ use coherd_tests::frontend::{Config, Event};
 use coherd_tests::renderer::Recipe;
 use coherd_tests::rig::Rig;
 
-use crate::{PAGE, WITH_WINDOW, code, mappable, rig, with_context};
+use crate::{PAGE, WITH_WINDOW, code, mappable, mappings, rig, with_context};
 
 /// Requests the VMM was sent.
 fn requests(rig: &Rig) -> usize {
@@ -110,7 +110,7 @@ fn unmap_of_what_is_not_mapped_is_fine_and_of_nothing_is_not() {
 fn maps_over_the_budget_wait_for_others_to_go() {
     for flavour in WITH_WINDOW {
         let options = Options {
-            map_budget: 3,
+            quotas: mappings(3),
             ..Options::default()
         };
         let rig = Rig::with(Config::new(flavour), options).unwrap();
