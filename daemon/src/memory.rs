@@ -9,11 +9,18 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 /// replaced the memory table.
 pub type GuestMemory = Arc<GuestMemoryMmap>;
 
-/// Ranges of guest memory that a resource was given, in order.
+/// One range, and where it begins among the bytes of all.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    start: u64,
+    address: GuestAddress,
+}
+
+/// Ranges of guest memory that a resource was given, as one sequence of bytes.
 #[derive(Clone, Debug)]
 pub struct GuestRanges {
     memory: GuestMemory,
-    ranges: Vec<(GuestAddress, usize)>,
+    ranges: Vec<Range>,
     len: u64,
 }
 
@@ -21,20 +28,20 @@ impl GuestRanges {
     /// Resolves a backing list, or `None` where a range is not guest RAM as a whole.
     pub fn resolve(memory: &GuestMemory, entries: &[MemEntry]) -> Option<Self> {
         let mut ranges = Vec::with_capacity(entries.len());
-        let mut total = 0u64;
+        let mut start = 0u64;
         for entry in entries {
             let address = GuestAddress(entry.addr.get());
-            let len = usize::try_from(entry.length.get()).ok()?;
-            if len == 0 || !memory.check_range(address, len) {
+            let len = entry.length.get();
+            if len == 0 || !memory.check_range(address, usize::try_from(len).ok()?) {
                 return None;
             }
-            ranges.push((address, len));
-            total = total.checked_add(u64::from(entry.length.get()))?;
+            ranges.push(Range { start, address });
+            start = start.checked_add(len.into())?;
         }
         Some(Self {
             memory: Arc::clone(memory),
             ranges,
-            len: total,
+            len: start,
         })
     }
 
@@ -48,37 +55,66 @@ impl GuestRanges {
         self.len == 0
     }
 
-    /// Copies `out.len()` bytes from `offset` of the concatenated ranges, or returns `false`
-    /// where they end before that.
+    /// Number of ranges.
+    pub fn entries(&self) -> u64 {
+        u64::try_from(self.ranges.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Copies `out.len()` bytes from `offset`, or returns `false` where there are not so many.
     #[must_use]
     pub fn read(&self, offset: u64, out: &mut [u8]) -> bool {
-        let Ok(mut skip) = usize::try_from(offset) else {
+        let mut rest = out;
+        self.pieces(offset, rest.len(), |address, len| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut_checked(len)?;
+            rest = later;
+            self.memory.read_slice(now, address).ok()
+        })
+    }
+
+    /// Copies `bytes` to `offset`, or returns `false` where there is not so much room.
+    #[must_use]
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        self.pieces(offset, bytes.len(), |address, len| {
+            let (now, later) = rest.split_at_checked(len)?;
+            rest = later;
+            self.memory.write_slice(now, address).ok()
+        })
+    }
+
+    /// Calls `copy` for each piece of an interval that is contiguous in guest memory; `false` if
+    /// the interval is not inside or `copy` fails.
+    fn pieces(
+        &self,
+        offset: u64,
+        len: usize,
+        mut copy: impl FnMut(GuestAddress, usize) -> Option<()>,
+    ) -> bool {
+        let end = u64::try_from(len)
+            .ok()
+            .and_then(|len| offset.checked_add(len));
+        let Some(end) = end.filter(|end| *end <= self.len) else {
             return false;
         };
-        let mut rest = out;
-        for (address, len) in &self.ranges {
-            if rest.is_empty() {
-                break;
-            }
-            if skip >= *len {
-                skip -= len;
-                continue;
-            }
-            let count = (len - skip).min(rest.len());
-            let (head, tail) = rest.split_at_mut(count);
-            let Some(start) = u64::try_from(skip)
-                .ok()
-                .and_then(|skip| address.0.checked_add(skip))
-            else {
+        let first = self.ranges.partition_point(|range| range.start <= offset);
+        let mut ranges = self.ranges.iter().skip(first.saturating_sub(1)).peekable();
+        let mut position = offset;
+        while position < end {
+            let Some(range) = ranges.next() else {
                 return false;
             };
-            if self.memory.read_slice(head, GuestAddress(start)).is_err() {
+            let range_end = ranges.peek().map_or(self.len, |next| next.start);
+            let piece = range_end.min(end) - position;
+            let address = range.address.0.checked_add(position - range.start);
+            let copied = address
+                .zip(usize::try_from(piece).ok())
+                .and_then(|(address, piece)| copy(GuestAddress(address), piece));
+            if copied.is_none() {
                 return false;
             }
-            rest = tail;
-            skip = 0;
+            position += piece;
         }
-        rest.is_empty()
+        true
     }
 }
 
@@ -117,6 +153,21 @@ mod tests {
         assert!(!ranges.read(1, &mut [0; 4]));
         assert!(!ranges.read(u64::MAX, &mut [0; 1]));
         assert!(ranges.read(4, &mut []));
+        assert!(!ranges.write(3, &[0; 2]));
+    }
+
+    #[test]
+    fn writes_reach_each_range_and_nothing_beside_it() {
+        let memory = memory();
+        let entries = [entry(0x10, 1), entry(0x3000, 2), entry(0x20, 2)];
+        let ranges = GuestRanges::resolve(&memory, &entries).unwrap();
+
+        assert!(ranges.write(1, &[0xa1, 0xa2, 0xa3]));
+
+        let byte = |address| memory.read_obj::<u8>(GuestAddress(address)).unwrap();
+        assert_eq!([0x3000, 0x3001, 0x20].map(byte), [0xa1, 0xa2, 0xa3]);
+        assert_eq!([0x10, 0x3002, 0x21].map(byte), [0x00, 0x30, 0x00]);
+        assert_eq!(ranges.entries(), 3);
     }
 
     #[test]
