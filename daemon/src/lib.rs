@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod buffer;
 pub mod cli;
 pub mod device;
 pub mod limiter;

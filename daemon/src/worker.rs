@@ -197,10 +197,11 @@ impl Worker {
             *left -= 1;
             let head = chain.head_index();
             let taken = self.exchange.begin(chain, &memory);
+            let response = taken.err().map(|error| self.device.refuse(&error));
             self.execute(Pending {
                 head,
                 memory,
-                response: taken.err().map(|error| Response::Error(error.code())),
+                response,
             });
         }
     }
@@ -249,7 +250,7 @@ impl Worker {
                 Ok(()) => self
                     .device
                     .execute(exchange.request(), QueueKind::Cursor, &memory),
-                Err(error) => Ok(Response::Error(error.code())),
+                Err(error) => Ok(self.device.refuse(&error)),
             };
             // No cursor command changes the window, so none is stopped in the middle.
             let response = answer.unwrap_or(Response::OkNoData);

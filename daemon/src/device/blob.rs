@@ -5,7 +5,9 @@ use coherd_blob::{Backing, MapInfo, WindowError};
 use coherd_protocol::gpu::wire::{CreateBlob, MapBlob, MemEntry};
 use coherd_protocol::gpu::{Features, GpuError, Response};
 
-use super::context::Context;
+use super::charge::account;
+use super::context::State;
+use super::quota::{Quota, Scope};
 use super::resource::{HostBlob, Kind, Resource};
 use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
@@ -34,9 +36,6 @@ impl From<HostWindowError> for Refusal {
         match error {
             HostWindowError::Stopped => Self::Stopped,
             HostWindowError::FrontEnd(_) => Self::Gpu(GpuError::FrontEnd),
-            HostWindowError::Window(WindowError::Budget(_)) => {
-                Self::Gpu(GpuError::OutOf("window mappings"))
-            }
             HostWindowError::Window(_) => Self::Gpu(GpuError::BadField("window offset")),
         }
     }
@@ -62,18 +61,34 @@ impl Device {
         if size == 0 || !size.is_multiple_of(self.blob_alignment) {
             return Err(GpuError::BadField("blob size").into());
         }
+        if flags.contains(BlobFlags::CROSS_DEVICE)
+            && !self.features.contains(Features::RESOURCE_UUID)
+        {
+            return Err(GpuError::BadField("blob flags without RESOURCE_UUID").into());
+        }
         let resource = match request.blob_mem.get() {
-            MEM_GUEST => guest_blob(request, entries, memory)?,
-            MEM_HOST3D if entries.is_empty() => {
-                self.require(Features::VIRGL, "VIRGL")?;
-                self.host_blob(ctx_id, request, flags)?
+            MEM_GUEST if request.blob_id.get() != 0 => {
+                return Err(GpuError::BadField("blob id of a guest blob").into());
             }
-            MEM_HOST3D => return Err(GpuError::BadField("entries of a host blob").into()),
-            MEM_HOST3D_GUEST => return Err(GpuError::Renderer.into()),
+            MEM_GUEST => Resource {
+                backing: self.resolve_blob(request, entries, memory)?,
+                ..Resource::new(Kind::GuestBlob { size })
+            },
+            MEM_HOST3D if !entries.is_empty() => {
+                return Err(GpuError::BadField("entries of a host blob").into());
+            }
+            MEM_HOST3D | MEM_HOST3D_GUEST => {
+                // The list is checked first: what the renderer makes would have to go again.
+                let backing = self.resolve_blob(request, entries, memory)?;
+                let blob = self.render_blob(ctx_id, request, flags)?;
+                Resource {
+                    backing,
+                    ..Resource::new(Kind::HostBlob(blob))
+                }
+            }
             _ => return Err(GpuError::BadField("blob memory").into()),
         };
-        self.resources.insert(id, resource);
-        Ok(Response::OkNoData)
+        self.add_resource(id, resource)
     }
 
     /// RESOURCE_MAP_BLOB. The answer goes out once the mapping is there.
@@ -91,19 +106,30 @@ impl Device {
         if blob.mapping.is_some() {
             return Err(GpuError::AlreadyMapped(id).into());
         }
-        let map_info = *map_info;
+        let (map_info, charge) = (*map_info, blob.mapping_charge());
+        let account = account(&mut self.contexts, charge.owner);
+        self.books.take(charge.quota, charge.amount, account)?;
         match self.window.map(request.offset.get(), backing) {
             Ok(mapping) => {
                 blob.mapping = Some(mapping);
                 Ok(Response::MapInfo(map_info.to_wire()))
             }
             Err(error) => {
-                if !matches!(error, HostWindowError::Stopped) {
-                    self.report(&format_args!("resource {id} is not mapped: {error:?}"));
-                }
-                Err(error.into())
+                self.give_back(charge);
+                self.refuse_mapping(id, error)
             }
         }
+    }
+
+    fn refuse_mapping(&mut self, id: u32, error: HostWindowError) -> Result {
+        // Ranges that an earlier driver left count too.
+        if let HostWindowError::Window(WindowError::Budget(_)) = error {
+            return Err(self.books.refuse(Quota::Mappings, Scope::Vm).into());
+        }
+        if !matches!(error, HostWindowError::Stopped) {
+            self.report(&format_args!("resource {id} is not mapped: {error:?}"));
+        }
+        Err(error.into())
     }
 
     /// RESOURCE_UNMAP_BLOB. Linux also sends it after a map that failed.
@@ -130,40 +156,64 @@ impl Device {
             // The window keeps a range the VMM holds on to; the resource is rid of it.
             Ok(()) | Err(_) => blob.mapping = None,
         }
+        let charge = blob.mapping_charge();
+        self.give_back(charge);
         Ok(())
     }
 
-    fn host_blob(
+    /// The backing of a new blob, if the request has its list already.
+    fn resolve_blob(
+        &mut self,
+        request: &CreateBlob,
+        entries: &[MemEntry],
+        memory: &GuestMemory,
+    ) -> std::result::Result<Option<GuestRanges>, Refusal> {
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let (id, size) = (request.resource_id.get(), request.size.get());
+        self.resolve(id, entries, size, memory).map(Some)
+    }
+
+    /// Has the renderer make a blob from an object of a context.
+    fn render_blob(
         &mut self,
         ctx_id: u32,
         request: &CreateBlob,
         flags: BlobFlags,
-    ) -> std::result::Result<Resource, Refusal> {
-        match self.context(ctx_id)? {
-            Context::Rendered => {}
-            Context::Lost => return Err(GpuError::ContextLost(ctx_id).into()),
-            Context::Inert => return Err(GpuError::Renderer.into()),
+    ) -> std::result::Result<HostBlob, Refusal> {
+        self.require(Features::VIRGL, "VIRGL")?;
+        let context = self.context(ctx_id)?;
+        match context.state {
+            State::Rendered => {}
+            State::Lost => return Err(GpuError::ContextLost(ctx_id).into()),
+            State::Inert => return Err(GpuError::Renderer.into()),
         }
         let id = request.resource_id.get();
-        let blob = BlobRequest {
+        let mut blob = HostBlob {
+            size: request.size.get(),
+            shadowed: request.blob_mem.get() == MEM_HOST3D_GUEST,
+            owner: Some(context.owner(ctx_id)),
+            mappable: None,
+            mapping: None,
+        };
+        self.check(blob.charge())?;
+        let wanted = BlobRequest {
             ctx_id,
             resource_id: id,
             blob_mem: request.blob_mem.get(),
             blob_flags: request.blob_flags.get(),
             blob_id: request.blob_id.get(),
-            size: request.size.get(),
+            size: blob.size,
         };
-        let export = self.renderer.create_blob(&blob).map_err(|error| {
+        let export = self.renderer.create_blob(&wanted).map_err(|error| {
             self.report(&format_args!("resource {id} of context {ctx_id}: {error}"));
             GpuError::Renderer
         })?;
-        let mappable = export
+        blob.mappable = export
             .filter(|_| flags.contains(BlobFlags::MAPPABLE))
             .and_then(|export| self.check_export(id, export, blob.size));
-        Ok(Resource::new(Kind::HostBlob(HostBlob {
-            mappable,
-            mapping: None,
-        })))
+        Ok(blob)
     }
 
     /// What the guest may map of an export, or `None`: the blob is still good for the GPU.
@@ -182,25 +232,4 @@ impl Device {
             }
         }
     }
-}
-
-fn guest_blob(
-    request: &CreateBlob,
-    entries: &[MemEntry],
-    memory: &GuestMemory,
-) -> std::result::Result<Resource, Refusal> {
-    let id = request.resource_id.get();
-    if request.blob_id.get() != 0 {
-        return Err(GpuError::BadField("blob id of a guest blob").into());
-    }
-    let size = request.size.get();
-    let mut resource = Resource::new(Kind::GuestBlob { size });
-    if !entries.is_empty() {
-        let ranges = GuestRanges::resolve(memory, entries).ok_or(GpuError::BadBacking(id))?;
-        if ranges.len() < size {
-            return Err(GpuError::BadBacking(id).into());
-        }
-        resource.backing = Some(ranges);
-    }
-    Ok(resource)
 }

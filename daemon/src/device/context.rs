@@ -1,16 +1,20 @@
 //! Contexts: CTX_CREATE, CTX_DESTROY, CTX_ATTACH_RESOURCE, CTX_DETACH_RESOURCE and SUBMIT_3D.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use coherd_protocol::gpu::capset::CONTEXT_INIT_CAPSET_ID_MASK;
 use coherd_protocol::gpu::wire::CtxCreate;
 use coherd_protocol::gpu::{Features, GpuError, Response};
 
-use super::{Device, MAX_CONTEXTS, Refusal, Result};
+use super::account::Account;
+use super::quota::Quota;
+use super::{Device, Refusal, Result};
+use crate::buffer;
 
 /// What a context does with commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Context {
+pub enum State {
     /// Nothing: it has no capset. Linux makes one for its framebuffer console.
     Inert,
     /// The renderer carries them out.
@@ -20,14 +24,44 @@ pub enum Context {
     Lost,
 }
 
+/// A context.
+#[derive(Debug)]
+pub struct Context {
+    /// What it does with commands.
+    pub state: State,
+    /// The guest's name for it, printable.
+    pub name: String,
+    /// Tells it from earlier contexts with its id.
+    serial: u64,
+    /// Resources it may use.
+    pub resources: HashSet<u32>,
+    /// What it has, to be held against its quotas.
+    pub account: Account,
+}
+
+/// The context that something is charged to. It may be gone, and its id taken by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Id of the context.
+    pub ctx_id: u32,
+    serial: u64,
+}
+
+impl Context {
+    /// What is charged for things of this context, whose id is `ctx_id`.
+    pub fn owner(&self, ctx_id: u32) -> Owner {
+        Owner {
+            ctx_id,
+            serial: self.serial,
+        }
+    }
+}
+
 impl Device {
     /// CTX_CREATE
     pub(super) fn ctx_create(&mut self, id: u32, request: &CtxCreate) -> Result {
         if id == 0 || self.contexts.contains_key(&id) {
             return Err(GpuError::ContextIdInUse(id).into());
-        }
-        if self.contexts.len() >= MAX_CONTEXTS {
-            return Err(GpuError::OutOf("contexts").into());
         }
         let init = request.context_init.get();
         if init != 0 {
@@ -38,26 +72,32 @@ impl Device {
             .debug_name
             .get(..len)
             .ok_or(GpuError::BadField("length of the name"))?;
+        let name = printable(name);
         let capset_id = init & CONTEXT_INIT_CAPSET_ID_MASK;
-        let context = if capset_id == 0 {
-            Context::Inert
+        let capsets = self.renderer.capsets();
+        if capset_id != 0 && !capsets.iter().any(|capset| capset.id == capset_id) {
+            return Err(GpuError::BadField("capset id").into());
+        }
+        self.books.check(Quota::Contexts, 1, None)?;
+        let state = if capset_id == 0 {
+            State::Inert
         } else {
-            if !self
-                .renderer
-                .capsets()
-                .iter()
-                .any(|capset| capset.id == capset_id)
-            {
-                return Err(GpuError::BadField("capset id").into());
-            }
-            let name = printable(name);
             self.renderer
                 .create_context(id, capset_id, &name)
                 .map_err(|error| {
                     self.report(&format_args!("context {id} ({name}): {error}"));
                     GpuError::Renderer
                 })?;
-            Context::Rendered
+            State::Rendered
+        };
+        self.books.take(Quota::Contexts, 1, None)?;
+        self.serial += 1;
+        let context = Context {
+            state,
+            name,
+            serial: self.serial,
+            resources: HashSet::new(),
+            account: Account::default(),
         };
         self.contexts.insert(id, context);
         Ok(Response::OkNoData)
@@ -65,62 +105,81 @@ impl Device {
 
     /// CTX_DESTROY
     pub(super) fn ctx_destroy(&mut self, id: u32) -> Result {
-        let context = self
-            .contexts
-            .remove(&id)
-            .ok_or(GpuError::UnknownContext(id))?;
-        if context == Context::Rendered {
-            self.renderer.destroy_context(id);
-        }
+        self.context(id)?;
         self.cut_off(id);
+        self.contexts.remove(&id);
+        self.books.give_back(Quota::Contexts, 1, None);
         Ok(Response::OkNoData)
     }
 
     /// CTX_ATTACH_RESOURCE
     pub(super) fn ctx_attach_resource(&mut self, ctx_id: u32, id: u32) -> Result {
-        let context = self.context(ctx_id)?;
-        let resource = self.resource_mut(id)?;
-        if !resource.contexts.contains(&ctx_id) {
-            resource.contexts.push(ctx_id);
-            if context == Context::Rendered && resource.is_rendered() {
-                self.renderer.attach(ctx_id, id);
-            }
+        let context = self
+            .contexts
+            .get_mut(&ctx_id)
+            .ok_or(GpuError::UnknownContext(ctx_id))?;
+        let resource = self
+            .resources
+            .get_mut(&id)
+            .ok_or(GpuError::UnknownResource(id))?;
+        if context.resources.contains(&id) {
+            return Ok(Response::OkNoData);
+        }
+        let account = &mut context.account;
+        self.books.take(Quota::Attachments, 1, Some(account))?;
+        context.resources.insert(id);
+        resource.contexts.insert(ctx_id);
+        if context.state == State::Rendered && resource.is_rendered() {
+            self.renderer.attach(ctx_id, id);
         }
         Ok(Response::OkNoData)
     }
 
     /// CTX_DETACH_RESOURCE
     pub(super) fn ctx_detach_resource(&mut self, ctx_id: u32, id: u32) -> Result {
-        let context = self.context(ctx_id)?;
-        let resource = self.resource_mut(id)?;
-        if let Some(index) = resource
-            .contexts
-            .iter()
-            .position(|attached| *attached == ctx_id)
-        {
-            resource.contexts.swap_remove(index);
-            if context == Context::Rendered && resource.is_rendered() {
+        self.context(ctx_id)?;
+        self.resource_mut(id)?;
+        self.detach(ctx_id, id);
+        Ok(Response::OkNoData)
+    }
+
+    /// Takes a resource from a context, if it has it.
+    pub(super) fn detach(&mut self, ctx_id: u32, id: u32) {
+        let Some(context) = self.contexts.get_mut(&ctx_id) else {
+            return;
+        };
+        if !context.resources.remove(&id) {
+            return;
+        }
+        let account = &mut context.account;
+        self.books.give_back(Quota::Attachments, 1, Some(account));
+        if let Some(resource) = self.resources.get_mut(&id) {
+            resource.contexts.remove(&ctx_id);
+            if context.state == State::Rendered && resource.is_rendered() {
                 self.renderer.detach(ctx_id, id);
             }
         }
-        Ok(Response::OkNoData)
     }
 
     /// SUBMIT_3D. An empty one only carries a fence.
     pub(super) fn submit_3d(&mut self, ctx_id: u32, commands: &[u8]) -> Result {
-        match self.context(ctx_id)? {
-            Context::Lost => return Err(GpuError::ContextLost(ctx_id).into()),
+        match self.context(ctx_id)?.state {
+            State::Lost => return Err(GpuError::ContextLost(ctx_id).into()),
             _ if commands.is_empty() => return Ok(Response::OkNoData),
-            Context::Inert => return Err(GpuError::Unsupported("a context with a capset").into()),
-            Context::Rendered => {}
+            State::Inert => return Err(GpuError::Unsupported("a context with a capset").into()),
+            State::Rendered => {}
         }
         if !commands.len().is_multiple_of(4) {
             return Err(GpuError::BadField("size of the command stream").into());
         }
+        let len = u64::try_from(commands.len()).unwrap_or(u64::MAX);
+        self.books.check(Quota::SubmitBytes, len, None)?;
         // The renderer may write to its commands, so they move out of the request.
         self.commands.clear();
         self.commands.extend_from_slice(commands);
-        if let Err(error) = self.renderer.submit(ctx_id, &mut self.commands) {
+        let submitted = self.renderer.submit(ctx_id, &mut self.commands);
+        buffer::trim(&mut self.commands);
+        if let Err(error) = submitted {
             self.lose(ctx_id, &error);
             return Err(GpuError::ContextLost(ctx_id).into());
         }
@@ -137,30 +196,41 @@ impl Device {
     /// Gives up a context. What the renderer has of it goes at once: a guest may keep a lost
     /// context for ever.
     fn lose(&mut self, id: u32, reason: &dyn fmt::Display) {
-        self.report(&format_args!("context {id} is lost: {reason}"));
-        self.renderer.destroy_context(id);
-        self.contexts.insert(id, Context::Lost);
+        let name = self.contexts.get(&id).map(|context| context.name.clone());
+        let name = name.unwrap_or_default();
+        self.report(&format_args!("context {id} ({name}) is lost: {reason}"));
         self.cut_off(id);
     }
 
-    /// Parts a context from its resources and releases its fences: nobody would signal them.
+    /// Ends a context in the renderer, parts it from its resources and releases its fences:
+    /// nobody would signal them.
     fn cut_off(&mut self, id: u32) {
-        for resource in self.resources.values_mut() {
-            resource.contexts.retain(|ctx_id| *ctx_id != id);
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
+        if context.state == State::Rendered {
+            self.renderer.destroy_context(id);
+        }
+        context.state = State::Lost;
+        for resource_id in std::mem::take(&mut context.resources) {
+            let account = &mut context.account;
+            self.books.give_back(Quota::Attachments, 1, Some(account));
+            if let Some(resource) = self.resources.get_mut(&resource_id) {
+                resource.contexts.remove(&id);
+            }
         }
         self.fences.abandon_context(id, &mut self.released);
     }
 
-    pub(super) fn context(&self, id: u32) -> std::result::Result<Context, Refusal> {
+    pub(super) fn context(&self, id: u32) -> std::result::Result<&Context, Refusal> {
         self.contexts
             .get(&id)
-            .copied()
             .ok_or(GpuError::UnknownContext(id).into())
     }
 
     pub(super) fn destroy_all_contexts(&mut self) {
-        for (id, context) in self.contexts.drain() {
-            if context == Context::Rendered {
+        for (id, context) in std::mem::take(&mut self.contexts) {
+            if context.state == State::Rendered {
                 self.renderer.destroy_context(id);
             }
         }

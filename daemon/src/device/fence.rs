@@ -92,6 +92,16 @@ impl<T> FenceTable<T> {
             .collect()
     }
 
+    /// Number of pending fences on the rings of a context.
+    pub fn len_of_context(&self, ctx_id: u32) -> usize {
+        let of_context = |timeline: &Timeline| matches!(timeline, Timeline::Ring { ctx_id: id, .. } if *id == ctx_id);
+        self.timelines
+            .iter()
+            .filter(|(timeline, _)| of_context(timeline))
+            .map(|(_, entries)| entries.len())
+            .sum()
+    }
+
     /// Forgets every fence; their replies are void.
     pub fn clear(&mut self) {
         self.timelines.clear();

@@ -1,15 +1,19 @@
 //! The virtio-gpu device, VIRTIO 1.4 section 5.7: one function per command, and nothing of
 //! vhost-user.
 
+mod account;
 mod blob;
 mod capset;
+mod charge;
 mod context;
 mod cursor;
 mod edid;
 pub mod fence;
+pub mod image;
 pub mod quota;
 mod resource;
 mod scanout;
+mod three_d;
 mod two_d;
 
 use std::collections::HashMap;
@@ -21,22 +25,18 @@ use coherd_protocol::gpu::limits::MAX_RINGS;
 use coherd_protocol::gpu::{Command, Features, GpuError, Header, Response, command};
 use tracing::{debug, info, warn};
 
-use self::context::Context;
+use self::account::Bookkeeper;
+use self::context::{Context, State};
+use self::cursor::Cursor;
 use self::fence::{FenceTable, Wait};
-use self::quota::Quotas;
+use self::image::Direction;
+use self::quota::{Quota, Quotas, Scope};
 use self::resource::Resource;
 use self::scanout::Scanout;
 use crate::limiter::Limiter;
 use crate::memory::GuestMemory;
 use crate::renderer::Renderer;
 use crate::window::HostWindow;
-
-/// Resources of a VM. Each costs at least a table entry here and in the renderer.
-const MAX_RESOURCES: usize = 1 << 16;
-/// Contexts of a VM. Each costs a process of the render server.
-const MAX_CONTEXTS: usize = 512;
-/// Bytes of 2D resources of a VM.
-const MAX_IMAGE_BYTES: u64 = 512 << 20;
 
 /// Why a command has no successful answer.
 #[derive(Debug)]
@@ -113,7 +113,10 @@ pub struct Device {
     fences: FenceTable<Reply>,
     /// Replies whose fences are complete, until the caller takes them.
     released: Vec<Reply>,
-    image_bytes: u64,
+    books: Bookkeeper,
+    cursors: Vec<Cursor>,
+    /// Contexts created so far.
+    serial: u64,
     commands: Vec<u8>,
     log: Limiter,
 }
@@ -132,7 +135,9 @@ impl Device {
             scanouts: config.scanouts(),
             fences: FenceTable::default(),
             released: Vec::new(),
-            image_bytes: 0,
+            books: Bookkeeper::new(config.quotas),
+            cursors: vec![Cursor::default(); config.scanouts().len()],
+            serial: 0,
             commands: Vec::new(),
             log: Limiter::new(Duration::from_secs(10), 10),
         }
@@ -151,7 +156,9 @@ impl Device {
         self.destroy_all_resources();
         self.destroy_all_contexts();
         self.window.reset();
+        self.books.clear();
         self.scanouts = self.config.scanouts();
+        self.cursors.fill(Cursor::default());
         self.features = self.config.features & Features::from_bits_truncate(features);
     }
 
@@ -172,17 +179,27 @@ impl Device {
                 if command.is_cursor() != (queue == QueueKind::Cursor) {
                     return Err(GpuError::WrongQueue(header.kind.get()).into());
                 }
-                check_fence(header)?;
+                self.check_fence(header)?;
                 self.dispatch(header.ctx_id.get(), &command, memory)
             });
         match answer {
             Ok(response) => Ok(response),
-            Err(Refusal::Gpu(error)) => {
-                self.report(&format_args!("command is refused: {error}"));
-                Ok(Response::Error(error.code()))
-            }
+            Err(Refusal::Gpu(error)) => Ok(self.refuse(&error)),
             Err(Refusal::Stopped) => Err(Stopped),
         }
+    }
+
+    /// The answer to a request with a mistake.
+    pub fn refuse(&mut self, error: &GpuError) -> Response {
+        match error {
+            // Counted and logged by the books.
+            GpuError::Quota(_) => {}
+            GpuError::TooLong(_) => {
+                self.books.refuse(Quota::SubmitBytes, Scope::Vm);
+            }
+            error => self.report(&format_args!("command is refused: {error}")),
+        }
+        Response::Error(error.code())
     }
 
     /// Registers the reply to an executed control request. It goes out, by way of
@@ -194,10 +211,15 @@ impl Device {
             return;
         };
         let failed = matches!(response, Response::Error(_));
+        if failed && self.full_of_fences(fence.timeline).is_some() {
+            // The table must not grow. A driver has too few commands in flight to come here.
+            self.released.push(reply);
+            return;
+        }
         match fence.timeline {
             Timeline::Ring { ctx_id, ring_idx } => {
-                let rendered = self.contexts.get(&ctx_id) == Some(&Context::Rendered);
-                if failed || !rendered {
+                let state = self.contexts.get(&ctx_id).map(|context| context.state);
+                if failed || state != Some(State::Rendered) {
                     self.fences
                         .add(fence, Wait::Nothing, reply, &mut self.released);
                     return;
@@ -240,9 +262,22 @@ impl Device {
             contexts = self.contexts.len(),
             mappings = self.window.len(),
             fences = self.fences.len(),
-            image_bytes = self.image_bytes,
+            image_bytes = self.books.vm().get(Quota::ImageBytes),
+            blob_bytes = self.books.vm().get(Quota::BlobBytes),
+            backing_entries = self.books.vm().get(Quota::BackingEntries),
             "status"
         );
+        for quota in Quota::ALL {
+            let commands = self.books.refused(quota);
+            if commands > 0 {
+                info!(commands, "refused over the quota of {}", quota.name());
+            }
+        }
+        for (scanout, cursor) in self.cursors.iter().enumerate() {
+            if cursor.is_visible() {
+                info!(scanout, ?cursor, "shown");
+            }
+        }
     }
 
     /// The renderer.
@@ -251,6 +286,9 @@ impl Device {
     }
 
     fn dispatch(&mut self, ctx_id: u32, command: &Command<'_>, memory: &GuestMemory) -> Result {
+        if command.is_3d() {
+            self.require(Features::VIRGL, "VIRGL")?;
+        }
         match *command {
             Command::GetDisplayInfo => self.get_display_info(),
             Command::ResourceCreate2d(request) => self.resource_create_2d(request),
@@ -274,22 +312,18 @@ impl Device {
             Command::ResourceUnmapBlob(id) => self.resource_unmap_blob(id),
             Command::UpdateCursor(request) => self.update_cursor(request),
             Command::MoveCursor(request) => self.move_cursor(request),
-            _ => {
-                self.require(Features::VIRGL, "VIRGL")?;
-                self.dispatch_3d(ctx_id, command)
-            }
-        }
-    }
-
-    fn dispatch_3d(&mut self, ctx_id: u32, command: &Command<'_>) -> Result {
-        match *command {
             Command::CtxCreate(request) => self.ctx_create(ctx_id, request),
             Command::CtxDestroy => self.ctx_destroy(ctx_id),
             Command::CtxAttachResource(id) => self.ctx_attach_resource(ctx_id, id),
             Command::CtxDetachResource(id) => self.ctx_detach_resource(ctx_id, id),
+            Command::ResourceCreate3d(request) => self.resource_create_3d(request),
+            Command::TransferToHost3d(request) => {
+                self.transfer_3d(ctx_id, request, Direction::ToHost)
+            }
+            Command::TransferFromHost3d(request) => {
+                self.transfer_3d(ctx_id, request, Direction::FromHost)
+            }
             Command::Submit3d(commands) => self.submit_3d(ctx_id, commands),
-            // No renderer of this device has resources without blobs.
-            _ => Err(GpuError::Unsupported("a renderer with 3D resources").into()),
         }
     }
 
@@ -301,20 +335,33 @@ impl Device {
         }
     }
 
+    fn check_fence(&mut self, header: &Header) -> std::result::Result<(), Refusal> {
+        let Some(Fence { timeline, .. }) = header.fence() else {
+            return Ok(());
+        };
+        if matches!(timeline, Timeline::Ring { ring_idx, .. } if ring_idx >= MAX_RINGS) {
+            return Err(GpuError::BadField("ring index").into());
+        }
+        match self.full_of_fences(timeline) {
+            Some(scope) => Err(self.books.refuse(Quota::Fences, scope).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The quota that forbids one more fence on a timeline.
+    fn full_of_fences(&self, timeline: Timeline) -> Option<Scope> {
+        let of_context = match timeline {
+            Timeline::Ring { ctx_id, .. } => self.fences.len_of_context(ctx_id),
+            Timeline::Global => 0,
+        };
+        self.books
+            .full(Quota::Fences, self.fences.len(), of_context)
+    }
+
     /// Writes a log line that a guest can cause.
     fn report(&mut self, what: &fmt::Arguments<'_>) {
         if let Some(held_back) = self.log.pass(Instant::now()) {
             warn!(held_back, "{what}");
         }
-    }
-}
-
-fn check_fence(header: &Header) -> std::result::Result<(), Refusal> {
-    match header.fence() {
-        Some(Fence {
-            timeline: Timeline::Ring { ring_idx, .. },
-            ..
-        }) if ring_idx >= MAX_RINGS => Err(GpuError::BadField("ring index").into()),
-        _ => Ok(()),
     }
 }

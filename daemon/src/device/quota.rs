@@ -4,14 +4,9 @@
 //! Over a quota a command is answered ERR_OUT_OF_MEMORY, and the guest keeps what it has.
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
 
-use coherd_protocol::gpu::GpuError;
 use coherd_protocol::gpu::limits::MAX_REQUEST_LEN;
 use thiserror::Error;
-use tracing::warn;
-
-use crate::limiter::Limiter;
 
 /// Largest queue: a driver has no more commands, hence no more fences, in flight.
 const MAX_IN_FLIGHT: u64 = 1024;
@@ -23,8 +18,10 @@ pub enum Quota {
     BlobBytes,
     /// Bytes of 2D resources.
     ImageBytes,
-    /// Resources; of a context, those that it created or that are attached to it.
+    /// Resources.
     Resources,
+    /// Resources that contexts may use, each counted once per context.
+    Attachments,
     /// Contexts.
     Contexts,
     /// Blobs mapped into the window.
@@ -64,10 +61,11 @@ pub enum QuotaError {
 
 impl Quota {
     /// Every quota.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BlobBytes,
         Self::ImageBytes,
         Self::Resources,
+        Self::Attachments,
         Self::Contexts,
         Self::Mappings,
         Self::Fences,
@@ -81,6 +79,7 @@ impl Quota {
             Self::BlobBytes => "blob-bytes",
             Self::ImageBytes => "image-bytes",
             Self::Resources => "resources",
+            Self::Attachments => "attachments",
             Self::Contexts => "contexts",
             Self::Mappings => "mappings",
             Self::Fences => "fences",
@@ -100,7 +99,8 @@ impl Quota {
             (Self::BlobBytes, _) => 16 << 30,
             (Self::ImageBytes, Scope::Vm) => 512 << 20,
             (Self::Resources, Scope::Vm) => 1 << 17,
-            (Self::Resources, Scope::Context) => 1 << 16,
+            (Self::Attachments, Scope::Vm) => 1 << 18,
+            (Self::Attachments, Scope::Context) => 1 << 16,
             (Self::Contexts, Scope::Vm) => 512,
             // QEMU aborts at 512 memory regions, those of its RAM included.
             (Self::Mappings, _) => 480,
@@ -121,12 +121,13 @@ impl Quota {
             // too early.
             Self::Fences => MAX_IN_FLIGHT..=1 << 20,
             Self::SubmitBytes => 4..=MAX_REQUEST_LEN as u64,
-            Self::Resources | Self::Contexts => 1..=1 << 24,
+            Self::Resources | Self::Attachments | Self::Contexts => 1..=1 << 24,
             Self::BlobBytes | Self::ImageBytes | Self::BackingEntries => 1..=1 << 50,
         }
     }
 
-    const fn index(self) -> usize {
+    /// Place in [`Quota::ALL`].
+    pub const fn index(self) -> usize {
         self as usize
     }
 }
@@ -182,140 +183,6 @@ impl Quotas {
     }
 }
 
-/// What a VM or a context has at present.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account([u64; Quota::ALL.len()]);
-
-impl Account {
-    /// What it has of `quota`.
-    pub fn get(&self, quota: Quota) -> u64 {
-        self.0.get(quota.index()).copied().unwrap_or(0)
-    }
-
-    fn sum(&self, quota: Quota, amount: u64) -> u64 {
-        self.get(quota).saturating_add(amount)
-    }
-
-    fn set(&mut self, quota: Quota, value: u64) {
-        if let Some(slot) = self.0.get_mut(quota.index()) {
-            *slot = value;
-        }
-    }
-
-    /// Takes off what is given back.
-    pub fn give_back(&mut self, quota: Quota, amount: u64) {
-        self.set(quota, self.get(quota).saturating_sub(amount));
-    }
-}
-
-/// Commands refused over one quota.
-#[derive(Debug)]
-struct Refused {
-    count: u64,
-    log: Limiter,
-}
-
-/// Keeps a VM within its quotas.
-#[derive(Debug)]
-pub struct Bookkeeper {
-    quotas: Quotas,
-    vm: Account,
-    refused: [Refused; Quota::ALL.len()],
-}
-
-impl Bookkeeper {
-    /// A VM that has nothing.
-    pub fn new(quotas: Quotas) -> Self {
-        Self {
-            quotas,
-            vm: Account::default(),
-            refused: Quota::ALL.map(|_| Refused {
-                count: 0,
-                log: Limiter::new(Duration::from_secs(60), 1),
-            }),
-        }
-    }
-
-    /// What the VM has.
-    pub fn vm(&self) -> &Account {
-        &self.vm
-    }
-
-    /// Commands refused over `quota` so far.
-    pub fn refused(&self, quota: Quota) -> u64 {
-        self.refused
-            .get(quota.index())
-            .map_or(0, |refused| refused.count)
-    }
-
-    /// Enters `amount` for the VM and, if one is given, for a context.
-    ///
-    /// # Errors
-    /// [`GpuError::Quota`]; nothing was entered then.
-    pub fn take(
-        &mut self,
-        quota: Quota,
-        amount: u64,
-        context: Option<&mut Account>,
-    ) -> Result<(), GpuError> {
-        self.check(quota, amount, context.as_deref())?;
-        self.vm.set(quota, self.vm.sum(quota, amount));
-        if let Some(account) = context {
-            account.set(quota, account.sum(quota, amount));
-        }
-        Ok(())
-    }
-
-    /// Whether `amount` more is within the quotas.
-    ///
-    /// # Errors
-    /// [`GpuError::Quota`]
-    pub fn check(
-        &mut self,
-        quota: Quota,
-        amount: u64,
-        context: Option<&Account>,
-    ) -> Result<(), GpuError> {
-        if self.vm.sum(quota, amount) > self.quotas.get(Scope::Vm, quota) {
-            return Err(self.refuse(quota, Scope::Vm));
-        }
-        let limit = self.quotas.get(Scope::Context, quota);
-        if context.is_some_and(|account| account.sum(quota, amount) > limit) {
-            return Err(self.refuse(quota, Scope::Context));
-        }
-        Ok(())
-    }
-
-    /// Takes off what is given back.
-    pub fn give_back(&mut self, quota: Quota, amount: u64, context: Option<&mut Account>) {
-        self.vm.give_back(quota, amount);
-        if let Some(account) = context {
-            account.give_back(quota, amount);
-        }
-    }
-
-    /// Counts a refusal and logs it, once per quota and minute.
-    pub fn refuse(&mut self, quota: Quota, scope: Scope) -> GpuError {
-        let name = quota.name();
-        let limit = self.quotas.get(scope, quota);
-        if let Some(refused) = self.refused.get_mut(quota.index()) {
-            refused.count = refused.count.saturating_add(1);
-            if refused.log.pass(Instant::now()).is_some() {
-                let option = match scope {
-                    Scope::Vm => "--quota",
-                    Scope::Context => "--context-quota",
-                };
-                warn!(
-                    limit,
-                    refused = refused.count,
-                    "guest is over its quota of {name}; {option} {name}=N raises it"
-                );
-            }
-        }
-        GpuError::Quota(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,31 +215,5 @@ mod tests {
         assert_eq!(no_quota, Err(QuotaError::NotOfContexts("contexts")));
         let too_few = quotas.set(Scope::Vm, Quota::Fences, 1023).unwrap_err();
         assert_eq!(too_few.to_string(), "fences must be from 1024 to 1048576");
-    }
-
-    #[test]
-    fn full_account_of_a_context_stops_it_and_leaves_the_vm_alone() {
-        let mut quotas = Quotas::default();
-        quotas.set(Scope::Context, Quota::Mappings, 2).unwrap();
-        let mut books = Bookkeeper::new(quotas);
-        let (mut one, mut other) = (Account::default(), Account::default());
-
-        books.take(Quota::Mappings, 2, Some(&mut one)).unwrap();
-        let refused = books.take(Quota::Mappings, 1, Some(&mut one));
-        books.take(Quota::Mappings, 1, Some(&mut other)).unwrap();
-
-        assert_eq!(refused, Err(GpuError::Quota("mappings")));
-        assert_eq!(books.refused(Quota::Mappings), 1);
-        assert_eq!(books.vm().get(Quota::Mappings), 3);
-        books.give_back(Quota::Mappings, 1, Some(&mut one));
-        books.take(Quota::Mappings, 1, Some(&mut one)).unwrap();
-    }
-
-    #[test]
-    fn amounts_that_overflow_are_refused() {
-        let mut books = Bookkeeper::new(Quotas::default());
-        books.take(Quota::BlobBytes, 4096, None).unwrap();
-        assert!(books.take(Quota::BlobBytes, u64::MAX, None).is_err());
-        assert_eq!(books.vm().get(Quota::BlobBytes), 4096);
     }
 }

@@ -1,11 +1,15 @@
 //! Resources: what they are, and the commands that any of them takes.
 
+use std::collections::HashSet;
+
 use coherd_blob::{Backing, MapInfo, Mapping};
 use coherd_protocol::gpu::wire::MemEntry;
-use coherd_protocol::gpu::{GpuError, Response};
+use coherd_protocol::gpu::{Features, GpuError, Response};
 
-use super::context::Context;
-use super::two_d::Image;
+use super::charge::Charge;
+use super::context::Owner;
+use super::image::Image;
+use super::quota::Quota;
 use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
 
@@ -14,6 +18,11 @@ use crate::memory::{GuestMemory, GuestRanges};
 pub enum Kind {
     /// RESOURCE_CREATE_2D: pixels in this process.
     TwoD(Image),
+    /// RESOURCE_CREATE_3D: the renderer has it.
+    ThreeD {
+        /// Bytes the renderer spends on it.
+        size: u64,
+    },
     /// A blob in guest memory alone.
     GuestBlob {
         /// Bytes.
@@ -26,6 +35,12 @@ pub enum Kind {
 /// A blob that the renderer made.
 #[derive(Debug)]
 pub struct HostBlob {
+    /// Bytes.
+    pub size: u64,
+    /// Whether guest memory shadows it (HOST3D_GUEST).
+    pub shadowed: bool,
+    /// Whose quotas it counts for.
+    pub owner: Option<Owner>,
     /// The file, if the guest may map it.
     pub mappable: Option<(Backing, MapInfo)>,
     /// Where it is mapped.
@@ -40,7 +55,7 @@ pub struct Resource {
     /// Guest memory it was given.
     pub backing: Option<GuestRanges>,
     /// Contexts that may use it.
-    pub contexts: Vec<u32>,
+    pub contexts: HashSet<u32>,
     /// UUID, once one was assigned.
     pub uuid: Option<[u8; 16]>,
 }
@@ -51,14 +66,24 @@ impl Resource {
         Self {
             kind,
             backing: None,
-            contexts: Vec::new(),
+            contexts: HashSet::new(),
             uuid: None,
         }
     }
 
     /// Whether the renderer knows it.
     pub fn is_rendered(&self) -> bool {
-        matches!(self.kind, Kind::HostBlob(_))
+        matches!(self.kind, Kind::HostBlob(_) | Kind::ThreeD { .. })
+    }
+
+    /// Bytes of guest memory that it needs as a backing; `None` if it takes none.
+    fn wanted_backing(&self) -> Option<u64> {
+        match &self.kind {
+            // Transfers find out.
+            Kind::TwoD(_) | Kind::ThreeD { .. } => Some(0),
+            Kind::GuestBlob { size } => Some(*size),
+            Kind::HostBlob(blob) => blob.shadowed.then_some(blob.size),
+        }
     }
 }
 
@@ -68,6 +93,10 @@ impl Device {
     pub(super) fn resource_unref(&mut self, id: u32) -> Result {
         self.unmap(id)?;
         self.destroy_resource(id);
+        if self.resources.is_empty() {
+            // A table keeps the room of its fullest time.
+            self.resources.shrink_to_fit();
+        }
         Ok(Response::OkNoData)
     }
 
@@ -79,26 +108,29 @@ impl Device {
         memory: &GuestMemory,
     ) -> Result {
         let resource = self.resource_mut(id)?;
-        if resource.is_rendered() {
-            return Err(GpuError::WrongResourceKind(id).into());
-        }
+        let size = resource
+            .wanted_backing()
+            .ok_or(GpuError::WrongResourceKind(id))?;
         if resource.backing.is_some() {
             return Err(GpuError::BackingAttached(id).into());
         }
-        let ranges = GuestRanges::resolve(memory, entries).ok_or(GpuError::BadBacking(id))?;
-        resource.backing = Some(ranges);
+        let ranges = self.resolve(id, entries, size, memory)?;
+        self.take(Charge::backing(&ranges))?;
+        self.resource_mut(id)?.backing = Some(ranges);
         Ok(Response::OkNoData)
     }
 
     /// RESOURCE_DETACH_BACKING
     pub(super) fn resource_detach_backing(&mut self, id: u32) -> Result {
         let resource = self.resource_mut(id)?;
-        resource.backing.take().ok_or(GpuError::NoBacking(id))?;
+        let ranges = resource.backing.take().ok_or(GpuError::NoBacking(id))?;
+        self.give_back(Charge::backing(&ranges));
         Ok(Response::OkNoData)
     }
 
     /// RESOURCE_ASSIGN_UUID: a random UUID (version 4), the same one each time.
     pub(super) fn resource_assign_uuid(&mut self, id: u32) -> Result {
+        self.require(Features::RESOURCE_UUID, "RESOURCE_UUID")?;
         let resource = self.resource_mut(id)?;
         let uuid = match resource.uuid {
             Some(uuid) => uuid,
@@ -115,41 +147,62 @@ impl Device {
     }
 
     /// Checks that a new resource may have this id and that there is room for one more.
-    pub(super) fn check_new_resource(&self, id: u32) -> std::result::Result<(), Refusal> {
+    pub(super) fn check_new_resource(&mut self, id: u32) -> std::result::Result<(), Refusal> {
         if id == 0 || self.resources.contains_key(&id) {
             return Err(GpuError::ResourceIdInUse(id).into());
         }
-        if self.resources.len() >= super::MAX_RESOURCES {
-            return Err(GpuError::OutOf("resources").into());
-        }
-        Ok(())
+        Ok(self.check(Charge::vm(Quota::Resources, 1))?)
+    }
+
+    /// Enters a resource whose id [`Device::check_new_resource`] has passed.
+    pub(super) fn add_resource(&mut self, id: u32, resource: Resource) -> Result {
+        self.take_all(&resource)?;
+        self.resources.insert(id, resource);
+        Ok(Response::OkNoData)
+    }
+
+    /// Resolves the backing list of a resource, which has to be at least `size` bytes long and
+    /// within the quota.
+    pub(super) fn resolve(
+        &mut self,
+        id: u32,
+        entries: &[MemEntry],
+        size: u64,
+        memory: &GuestMemory,
+    ) -> std::result::Result<GuestRanges, Refusal> {
+        let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        self.check(Charge::vm(Quota::BackingEntries, count))?;
+        GuestRanges::resolve(memory, entries)
+            .filter(|ranges| ranges.len() >= size)
+            .ok_or(GpuError::BadBacking(id).into())
     }
 
     /// Drops a resource that is not mapped.
     fn destroy_resource(&mut self, id: u32) {
+        let Some(resource) = self.resources.get(&id) else {
+            return;
+        };
+        for ctx_id in resource.contexts.clone() {
+            self.detach(ctx_id, id);
+        }
         let Some(resource) = self.resources.remove(&id) else {
             return;
         };
         self.scanouts
             .iter_mut()
             .for_each(|scanout| scanout.forget(id));
+        self.cursors.iter_mut().for_each(|cursor| cursor.forget(id));
         if resource.is_rendered() {
-            for ctx_id in &resource.contexts {
-                if self.contexts.get(ctx_id) == Some(&Context::Rendered) {
-                    self.renderer.detach(*ctx_id, id);
-                }
-            }
             self.renderer.destroy_resource(id);
         }
-        if let Kind::TwoD(image) = &resource.kind {
-            self.image_bytes = self.image_bytes.saturating_sub(image.len());
-        }
+        self.give_back_all(&resource);
     }
 
     /// Drops every resource without a word to the VMM: the reset of the window comes after.
     pub(super) fn destroy_all_resources(&mut self) {
         let ids: Vec<u32> = self.resources.keys().copied().collect();
         ids.into_iter().for_each(|id| self.destroy_resource(id));
+        self.resources.shrink_to_fit();
     }
 }
 

@@ -3,8 +3,8 @@
 use coherd_protocol::gpu::wire::{DisplayOne, Rect, ResourceFlush, SetScanout, SetScanoutBlob};
 use coherd_protocol::gpu::{Format, GpuError, Response};
 
+use super::image::Area;
 use super::resource::Kind;
-use super::two_d::Area;
 use super::{Device, Result, edid};
 
 /// Smallest side of a scanout, as in QEMU's device.
@@ -93,7 +93,9 @@ impl Device {
         }
         let resource = self.resource_mut(id)?;
         let size = match &resource.kind {
-            Kind::TwoD(_) => return Err(GpuError::WrongResourceKind(id).into()),
+            Kind::TwoD(_) | Kind::ThreeD { .. } => {
+                return Err(GpuError::WrongResourceKind(id).into());
+            }
             Kind::GuestBlob { size } => *size,
             Kind::HostBlob(blob) => blob
                 .mappable

@@ -11,9 +11,13 @@ pub mod venus;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use coherd_blob::backing::ExportKind;
+use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 use thiserror::Error;
 
 pub use fence_sink::FenceSink;
+
+use crate::device::image::Direction;
+use crate::memory::GuestRanges;
 
 /// Why a renderer did not do what it was asked.
 #[derive(Debug, Error)]
@@ -90,7 +94,31 @@ pub trait Renderer {
     /// See [`RendererError`].
     fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError>;
 
-    /// Destroys a resource that [`Renderer::create_blob`] made.
+    /// Creates a resource that is not a blob, and returns the bytes of memory it takes.
+    ///
+    /// # Errors
+    /// See [`RendererError`].
+    fn create_3d(&mut self, request: &ResourceCreate3d) -> Result<u64, RendererError> {
+        let _ = request;
+        Err(RendererError::Unsupported("a renderer with 3D resources"))
+    }
+
+    /// Copies a box between a resource and the guest memory behind it.
+    ///
+    /// # Errors
+    /// See [`RendererError`].
+    fn transfer(
+        &mut self,
+        ctx_id: u32,
+        request: &Transfer3d,
+        backing: &GuestRanges,
+        direction: Direction,
+    ) -> Result<(), RendererError> {
+        let _ = (ctx_id, request, backing, direction);
+        Err(RendererError::Unsupported("a transfer"))
+    }
+
+    /// Destroys a resource that [`Renderer::create_blob`] or [`Renderer::create_3d`] made.
     fn destroy_resource(&mut self, resource_id: u32);
 
     /// Lets a context use a resource.

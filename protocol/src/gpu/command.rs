@@ -108,6 +108,21 @@ impl<'a> Command<'a> {
         })
     }
 
+    /// Whether the command is one of 3D mode, with codes 0x0200 to 0x0207.
+    pub fn is_3d(&self) -> bool {
+        matches!(
+            self,
+            Self::CtxCreate(_)
+                | Self::CtxDestroy
+                | Self::CtxAttachResource(_)
+                | Self::CtxDetachResource(_)
+                | Self::ResourceCreate3d(_)
+                | Self::TransferToHost3d(_)
+                | Self::TransferFromHost3d(_)
+                | Self::Submit3d(_)
+        )
+    }
+
     /// Whether the command belongs on the cursor queue.
     pub fn is_cursor(&self) -> bool {
         matches!(self, Self::UpdateCursor(_) | Self::MoveCursor(_))
@@ -200,6 +215,15 @@ mod tests {
                 matches!(short, Err(GpuError::Truncated { .. })),
                 "{kind:#x}"
             );
+        }
+    }
+
+    #[test]
+    fn commands_of_3d_mode_are_those_of_a_context() {
+        for (kind, size) in SIZES {
+            let bytes = request(kind, &vec![0; size - Header::LEN]);
+            let command = Command::decode(&bytes).unwrap();
+            assert_eq!(command.is_3d(), (0x0200..=0x0207).contains(&kind));
         }
     }
 

@@ -17,6 +17,7 @@ mod request;
 mod resources;
 #[cfg(test)]
 mod tests;
+mod textures;
 mod virtqueue;
 
 pub use answer::Answer;
@@ -28,4 +29,5 @@ pub use gpu::{Gpu, QueueKind, Token};
 pub use pages::Pages;
 pub use port::Shape;
 pub use request::{Request, kind};
+pub use textures::Transfer;
 pub use virtqueue::{Used, Virtqueue, VirtqueueError};

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::MemfdRenderer;
 use super::operation::Operation;
 use super::recipe::Memory;
+use super::texture::Texture;
 use crate::frontend::{Deadline, EventFd};
 
 /// How long [`Operation::Hold`] waits for the test.
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct State {
     pub(super) contexts: BTreeSet<u32>,
     pub(super) blobs: BTreeMap<u32, Memory>,
+    pub(super) textures: BTreeMap<u32, Texture>,
     pub(super) attached: BTreeSet<(u32, u32)>,
     /// Contexts whose worker has died.
     pub(super) lost: BTreeSet<u32>,
@@ -31,6 +33,12 @@ pub(super) struct State {
     sink: Option<FenceSink>,
     holding: bool,
     complaints: Vec<String>,
+}
+
+impl State {
+    pub(super) fn has(&self, resource_id: u32) -> bool {
+        self.blobs.contains_key(&resource_id) || self.textures.contains_key(&resource_id)
+    }
 }
 
 #[derive(Debug)]
@@ -137,7 +145,12 @@ impl Host {
         self.lock().blobs.keys().copied().collect()
     }
 
-    /// Whether a context may use a blob.
+    /// Textures that exist.
+    pub fn textures(&self) -> Vec<u32> {
+        self.lock().textures.keys().copied().collect()
+    }
+
+    /// Whether a context may use a resource.
     pub fn is_attached(&self, ctx_id: u32, resource_id: u32) -> bool {
         self.lock().attached.contains(&(ctx_id, resource_id))
     }

@@ -7,15 +7,20 @@
 mod host;
 mod operation;
 mod recipe;
+mod texture;
 
 use std::os::fd::BorrowedFd;
 
+use coherd::device::image::Direction;
+use coherd::memory::GuestRanges;
 use coherd::renderer::{BlobRequest, Capset, Export, Renderer, RendererError};
 use coherd_protocol::gpu::header::{Fence, Timeline};
+use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 
 pub use host::Host;
 pub use operation::Operation;
 pub use recipe::{FileKind, Recipe};
+use texture::Texture;
 
 /// The one capset, that of Venus.
 pub const CAPSET: u32 = 4;
@@ -81,10 +86,43 @@ impl Renderer for MemfdRenderer {
         Ok(export)
     }
 
-    fn destroy_resource(&mut self, resource_id: u32) {
-        let destroyed = self
+    fn create_3d(&mut self, request: &ResourceCreate3d) -> Result<u64, RendererError> {
+        let texture = Texture::new(request)?;
+        let size = texture.size();
+        let id = request.resource_id.get();
+        self.host.change(|state| state.textures.insert(id, texture));
+        Ok(size)
+    }
+
+    fn transfer(
+        &mut self,
+        ctx_id: u32,
+        request: &Transfer3d,
+        backing: &GuestRanges,
+        direction: Direction,
+    ) -> Result<(), RendererError> {
+        let id = request.resource_id.get();
+        let attached = self
             .host
-            .change(|state| state.blobs.remove(&resource_id).is_some());
+            .change(|state| state.attached.contains(&(ctx_id, id)));
+        self.host.expect(
+            attached,
+            &format_args!("{id} to transfer is not attached to {ctx_id}"),
+        );
+        self.host
+            .change(|state| {
+                let texture = state.textures.get_mut(&id)?;
+                texture.transfer(request, backing, direction)
+            })
+            .ok_or_else(|| RendererError::Failed("no such texels".to_owned()))
+    }
+
+    fn destroy_resource(&mut self, resource_id: u32) {
+        let destroyed = self.host.change(|state| {
+            let blob = state.blobs.remove(&resource_id);
+            let texture = state.textures.remove(&resource_id);
+            blob.is_some() || texture.is_some()
+        });
         self.host.expect(
             destroyed,
             &format_args!("resource {resource_id} to destroy is unknown"),
@@ -94,7 +132,7 @@ impl Renderer for MemfdRenderer {
     fn attach(&mut self, ctx_id: u32, resource_id: u32) {
         let known = self.host.change(|state| {
             state.attached.insert((ctx_id, resource_id));
-            state.contexts.contains(&ctx_id) && state.blobs.contains_key(&resource_id)
+            state.contexts.contains(&ctx_id) && state.has(resource_id)
         });
         self.host.expect(
             known,

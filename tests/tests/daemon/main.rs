@@ -14,8 +14,10 @@ mod map_barrier;
 mod memory_table;
 mod misuse;
 mod queues;
+mod quotas;
 mod reset;
 mod stop;
+mod textures;
 mod two_d;
 
 use std::fmt::Debug;

@@ -34,6 +34,9 @@ impl From<RutabagaError> for RendererError {
     }
 }
 
+/// VIRTIO_GPU_BLOB_MEM_HOST3D
+const BLOB_MEM_HOST3D: u32 = 2;
+
 /// The renderer.
 pub struct Venus {
     rutabaga: Rutabaga,
@@ -100,6 +103,10 @@ impl Renderer for Venus {
     }
 
     fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError> {
+        // Venus has no use for guest pages behind a blob, and virglrenderer would need them.
+        if blob.blob_mem != BLOB_MEM_HOST3D {
+            return Err(RendererError::Unsupported("a blob with guest memory"));
+        }
         let create = ResourceCreateBlob {
             blob_mem: blob.blob_mem,
             blob_flags: blob.blob_flags,
