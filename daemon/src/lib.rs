@@ -5,9 +5,9 @@
 
 #![deny(unsafe_code)]
 
-mod buffer;
 pub mod cli;
 pub mod device;
+mod heap;
 pub mod limiter;
 pub mod listen;
 pub mod memory;

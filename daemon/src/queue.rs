@@ -7,7 +7,7 @@ use virtio_queue::DescriptorChain;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::buffer;
+use crate::heap;
 use crate::memory::GuestMemory;
 
 /// Buffers that serve one chain after the other.
@@ -30,7 +30,7 @@ impl Exchange {
         memory: &GuestMemory,
     ) -> Result<(), GpuError> {
         self.request.clear();
-        buffer::trim(&mut self.request);
+        heap::trim(&mut self.request);
         self.writable.clear();
         let mut result = Ok(());
         for descriptor in chain {

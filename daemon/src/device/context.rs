@@ -10,7 +10,7 @@ use coherd_protocol::gpu::{Features, GpuError, Response};
 use super::account::Account;
 use super::quota::Quota;
 use super::{Device, Refusal, Result};
-use crate::buffer;
+use crate::heap;
 
 /// What a context does with commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl Device {
         self.commands.clear();
         self.commands.extend_from_slice(commands);
         let submitted = self.renderer.submit(ctx_id, &mut self.commands);
-        buffer::trim(&mut self.commands);
+        heap::trim(&mut self.commands);
         if let Err(error) = submitted {
             self.lose(ctx_id, &error);
             return Err(GpuError::ContextLost(ctx_id).into());

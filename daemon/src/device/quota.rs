@@ -100,7 +100,7 @@ impl Quota {
             (Self::ImageBytes, Scope::Vm) => 512 << 20,
             (Self::Resources, Scope::Vm) => 1 << 17,
             (Self::Attachments, Scope::Vm) => 1 << 18,
-            (Self::Attachments, Scope::Context) => 1 << 16,
+            (Self::Attachments, Scope::Context) => 1 << 17,
             (Self::Contexts, Scope::Vm) => 512,
             // QEMU aborts at 512 memory regions, those of its RAM included.
             (Self::Mappings, _) => 480,

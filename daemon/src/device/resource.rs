@@ -11,7 +11,11 @@ use super::context::Owner;
 use super::image::Image;
 use super::quota::Quota;
 use super::{Device, Refusal, Result};
+use crate::heap;
 use crate::memory::{GuestMemory, GuestRanges};
+
+/// Resources whose table may stay.
+const FEW: usize = 4096;
 
 /// What a resource is made of.
 #[derive(Debug)]
@@ -93,10 +97,7 @@ impl Device {
     pub(super) fn resource_unref(&mut self, id: u32) -> Result {
         self.unmap(id)?;
         self.destroy_resource(id);
-        if self.resources.is_empty() {
-            // A table keeps the room of its fullest time.
-            self.resources.shrink_to_fit();
-        }
+        self.shrink();
         Ok(Response::OkNoData)
     }
 
@@ -202,7 +203,18 @@ impl Device {
     pub(super) fn destroy_all_resources(&mut self) {
         let ids: Vec<u32> = self.resources.keys().copied().collect();
         ids.into_iter().for_each(|id| self.destroy_resource(id));
-        self.resources.shrink_to_fit();
+        self.shrink();
+    }
+
+    /// Gives the memory of many resources back once the last is gone.
+    fn shrink(&mut self) {
+        if self.resources.is_empty() && self.resources.capacity() > FEW {
+            self.resources.shrink_to_fit();
+            for context in self.contexts.values_mut() {
+                context.resources.shrink_to_fit();
+            }
+            heap::release();
+        }
     }
 }
 
