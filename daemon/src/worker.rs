@@ -139,8 +139,6 @@ impl Worker {
         if epoch.life != self.epoch.life {
             self.parked = None;
             self.device.reset(epoch.features);
-            // The new driver numbers its contexts and fences like the old one.
-            self.fences.take();
         }
         let started = epoch.run != self.epoch.run;
         self.epoch = epoch;

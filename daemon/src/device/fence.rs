@@ -3,233 +3,287 @@
 //! A timeline completes in the order of its submissions, because Linux signals every older fence
 //! of a timeline together with the one it is told of. So a command that failed waits for the ones
 //! before it too.
+//!
+//! The guest's fence ids go back to the guest and are not looked at. Here a fence has a number of
+//! the device's own, which grows and is never used again, not even after a reset: whatever ids a
+//! guest chooses, a late signal finds nothing.
 
-use std::collections::{HashMap, VecDeque};
+#[cfg(test)]
+mod model;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use coherd_protocol::gpu::header::{Fence, Timeline};
 
-/// What a fence waits for besides its predecessors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Nothing: its command is complete.
-    Nothing,
-    /// The renderer's signal.
-    Signal,
-    /// Fences of other timelines.
-    Fences(Vec<Fence>),
+/// A context and the index of one of its rings.
+pub type Ring = (u32, u8);
+
+#[derive(Debug)]
+struct OnRing<T> {
+    number: u64,
+    /// Whether its work has to be signalled.
+    waits: bool,
+    reply: T,
 }
 
 #[derive(Debug)]
-struct Entry<T> {
-    id: u64,
-    wait: Wait,
+struct Global<T> {
+    /// The last fence on each ring that it follows.
+    after: Vec<(Ring, u64)>,
     reply: T,
 }
 
 /// Pending fences, each with the reply that it releases.
+///
+/// Nothing here costs more the more fences are pending, but for the search among timelines in
+/// use, and for what an operation releases.
 #[derive(Debug)]
 pub struct FenceTable<T> {
-    timelines: HashMap<Timeline, VecDeque<Entry<T>>>,
+    /// Number of the latest fence.
+    last: u64,
+    rings: BTreeMap<Ring, VecDeque<OnRing<T>>>,
+    global: VecDeque<Global<T>>,
+    len: usize,
 }
 
 impl<T> Default for FenceTable<T> {
     fn default() -> Self {
         Self {
-            timelines: HashMap::new(),
+            last: 0,
+            rings: BTreeMap::new(),
+            global: VecDeque::new(),
+            len: 0,
         }
     }
 }
 
 impl<T> FenceTable<T> {
-    /// Adds a fence and appends the replies that can go out now, perhaps its own, to `released`.
-    pub fn add(&mut self, fence: Fence, wait: Wait, reply: T, released: &mut Vec<T>) {
-        let entry = Entry {
-            id: fence.id,
-            wait,
+    /// Adds a fence to a ring and returns its number. It `waits` for a signal, or for nothing but
+    /// its predecessors. Replies that can go out now are appended to `released`.
+    pub fn add_to_ring(&mut self, ring: Ring, waits: bool, reply: T, released: &mut Vec<T>) -> u64 {
+        self.last += 1;
+        self.len += 1;
+        self.rings.entry(ring).or_default().push_back(OnRing {
+            number: self.last,
+            waits,
             reply,
-        };
-        self.timelines
-            .entry(fence.timeline)
-            .or_default()
-            .push_back(entry);
-        self.release(fence.timeline, released);
+        });
+        self.release(ring, 0, released);
+        self.last
     }
 
-    /// Follows the renderer: `fence` and the earlier ones of its timeline are done.
+    /// Adds a fence to the global timeline. It follows every fence that is now pending on the
+    /// rings of a context, if one is given.
+    pub fn add_global(&mut self, follows: Option<u32>, reply: T, released: &mut Vec<T>) {
+        self.last += 1;
+        self.len += 1;
+        let after = follows.map_or_else(Vec::new, |ctx_id| {
+            let last = |(ring, fences): (&Ring, &VecDeque<OnRing<T>>)| {
+                fences.back().map(|fence| (*ring, fence.number))
+            };
+            self.rings
+                .range(rings_of(ctx_id))
+                .filter_map(last)
+                .collect()
+        });
+        self.global.push_back(Global { after, reply });
+        self.release_global(released);
+    }
+
+    /// Follows the renderer: the fence with this number and the earlier ones of its ring are done.
     pub fn signal(&mut self, fence: Fence, released: &mut Vec<T>) {
-        if let Some(entries) = self.timelines.get_mut(&fence.timeline) {
-            for entry in entries.iter_mut().take_while(|entry| entry.id <= fence.id) {
-                entry.wait = Wait::Nothing;
-            }
+        if let Timeline::Ring { ctx_id, ring_idx } = fence.timeline {
+            self.release((ctx_id, ring_idx), fence.id, released);
         }
-        self.release(fence.timeline, released);
+    }
+
+    /// Takes note that the last fence of a ring will not be signalled: it waits for its
+    /// predecessors only.
+    pub fn give_up_last(&mut self, ring: Ring, released: &mut Vec<T>) {
+        if let Some(fence) = self.rings.get_mut(&ring).and_then(VecDeque::back_mut) {
+            fence.waits = false;
+        }
+        self.release(ring, 0, released);
     }
 
     /// Releases every fence of a context: nobody will signal them any more.
     pub fn abandon_context(&mut self, ctx_id: u32, released: &mut Vec<T>) {
-        for last in self.last_of_context(ctx_id) {
-            if let Some(entries) = self.timelines.get_mut(&last.timeline) {
-                entries
-                    .iter_mut()
-                    .for_each(|entry| entry.wait = Wait::Nothing);
-            }
-            self.release(last.timeline, released);
+        while let Some((ring, _)) = self.rings.range(rings_of(ctx_id)).next() {
+            self.release(*ring, u64::MAX, released);
         }
-    }
-
-    /// The last pending fence on each timeline of a context.
-    pub fn last_of_context(&self, ctx_id: u32) -> Vec<Fence> {
-        let of_context = |timeline: &Timeline| matches!(timeline, Timeline::Ring { ctx_id: id, .. } if *id == ctx_id);
-        self.timelines
-            .iter()
-            .filter(|(timeline, _)| of_context(timeline))
-            .filter_map(|(timeline, entries)| {
-                entries.back().map(|entry| Fence {
-                    id: entry.id,
-                    timeline: *timeline,
-                })
-            })
-            .collect()
-    }
-
-    /// Number of pending fences on the rings of a context.
-    pub fn len_of_context(&self, ctx_id: u32) -> usize {
-        let of_context = |timeline: &Timeline| matches!(timeline, Timeline::Ring { ctx_id: id, .. } if *id == ctx_id);
-        self.timelines
-            .iter()
-            .filter(|(timeline, _)| of_context(timeline))
-            .map(|(_, entries)| entries.len())
-            .sum()
     }
 
     /// Forgets every fence; their replies are void.
     pub fn clear(&mut self) {
-        self.timelines.clear();
+        *self = Self {
+            last: self.last,
+            ..Self::default()
+        };
     }
 
     /// Number of pending fences.
     pub fn len(&self) -> usize {
-        self.timelines.values().map(VecDeque::len).sum()
+        self.len
+    }
+
+    /// Number of pending fences on the rings of a context.
+    pub fn len_of_context(&self, ctx_id: u32) -> usize {
+        let rings = self.rings.range(rings_of(ctx_id));
+        rings.map(|(_, fences)| fences.len()).sum()
     }
 
     /// Whether no fence is pending.
     pub fn is_empty(&self) -> bool {
-        self.timelines.is_empty()
+        self.len == 0
     }
 
-    fn release(&mut self, timeline: Timeline, released: &mut Vec<T>) {
-        self.release_ready(timeline, released);
-        if timeline != Timeline::Global && self.timelines.contains_key(&Timeline::Global) {
-            self.release_ready(Timeline::Global, released);
+    /// Releases the fences of a ring up to a number, those behind them that wait for nothing
+    /// more, and the global ones that followed them.
+    fn release(&mut self, ring: Ring, done: u64, released: &mut Vec<T>) {
+        if let Entry::Occupied(mut pending) = self.rings.entry(ring) {
+            let fences = pending.get_mut();
+            let is_done = |fence: &OnRing<T>| fence.number <= done || !fence.waits;
+            while fences.front().is_some_and(is_done)
+                && let Some(fence) = fences.pop_front()
+            {
+                self.len -= 1;
+                released.push(fence.reply);
+            }
+            if fences.is_empty() {
+                pending.remove();
+            }
         }
+        self.release_global(released);
     }
 
-    fn release_ready(&mut self, timeline: Timeline, released: &mut Vec<T>) {
-        let Some(mut entries) = self.timelines.remove(&timeline) else {
-            return;
+    fn release_global(&mut self, released: &mut Vec<T>) {
+        let is_pending = |(ring, number): &(Ring, u64)| {
+            let first = self.rings.get(ring).and_then(VecDeque::front);
+            first.is_some_and(|first| first.number <= *number)
         };
-        while let Some(entry) = entries.pop_front() {
-            let ready = match &entry.wait {
-                Wait::Nothing => true,
-                Wait::Signal => false,
-                Wait::Fences(fences) => !fences.iter().any(|fence| self.is_pending(fence)),
-            };
-            if !ready {
-                entries.push_front(entry);
-                self.timelines.insert(timeline, entries);
+        while let Some(fence) = self.global.front_mut() {
+            while fence.after.pop_if(|last| !is_pending(last)).is_some() {}
+            if !fence.after.is_empty() {
                 return;
             }
-            released.push(entry.reply);
+            if let Some(fence) = self.global.pop_front() {
+                self.len -= 1;
+                released.push(fence.reply);
+            }
         }
     }
+}
 
-    fn is_pending(&self, fence: &Fence) -> bool {
-        self.timelines
-            .get(&fence.timeline)
-            .and_then(VecDeque::front)
-            .is_some_and(|entry| entry.id <= fence.id)
-    }
+fn rings_of(ctx_id: u32) -> std::ops::RangeInclusive<Ring> {
+    (ctx_id, 0)..=(ctx_id, u8::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ring(ctx_id: u32, ring_idx: u8, id: u64) -> Fence {
-        Fence {
-            id,
-            timeline: Timeline::Ring { ctx_id, ring_idx },
-        }
-    }
-
-    fn global(id: u64) -> Fence {
-        Fence {
-            id,
-            timeline: Timeline::Global,
-        }
+    /// A signal for a number on a ring.
+    fn signal((ctx_id, ring_idx): Ring, id: u64) -> Fence {
+        let timeline = Timeline::Ring { ctx_id, ring_idx };
+        Fence { id, timeline }
     }
 
     #[test]
     fn signal_releases_older_fences_of_the_same_ring_only() {
-        let mut table = FenceTable::default();
-        let mut released = Vec::new();
-        for fence in [
-            ring(1, 1, 10),
-            ring(1, 1, 12),
-            ring(1, 1, 15),
-            ring(1, 2, 11),
+        let (mut table, mut released) = (FenceTable::default(), Vec::new());
+        for (reply, ring) in [
+            ("a", (1, 1)),
+            ("b", (1, 1)),
+            ("other", (1, 2)),
+            ("c", (1, 1)),
         ] {
-            table.add(fence, Wait::Signal, fence.id, &mut released);
+            table.add_to_ring(ring, true, reply, &mut released);
         }
-        table.signal(ring(1, 1, 12), &mut released);
-        assert_eq!(released, [10, 12]);
+
+        table.signal(signal((1, 1), 2), &mut released);
+
+        assert_eq!(released, ["a", "b"]);
         assert_eq!(table.len(), 2);
     }
 
     #[test]
     fn failed_command_does_not_overtake_its_ring() {
-        let mut table = FenceTable::default();
-        let mut released = Vec::new();
-        table.add(ring(1, 1, 10), Wait::Signal, 10, &mut released);
-        table.add(ring(1, 1, 11), Wait::Nothing, 11, &mut released);
+        let (mut table, mut released) = (FenceTable::default(), Vec::new());
+        let first = table.add_to_ring((1, 1), true, "first", &mut released);
+        table.add_to_ring((1, 1), false, "failed", &mut released);
         assert!(released.is_empty());
-        table.signal(ring(1, 1, 10), &mut released);
-        assert_eq!(released, [10, 11]);
-    }
 
-    #[test]
-    fn late_signal_of_an_older_fence_changes_nothing() {
-        let mut table = FenceTable::default();
-        let mut released = Vec::new();
-        table.add(ring(1, 1, 10), Wait::Signal, 10, &mut released);
-        table.signal(ring(1, 1, 9), &mut released);
-        assert!(released.is_empty());
-    }
+        table.signal(signal((1, 1), first), &mut released);
 
-    #[test]
-    fn global_fence_waits_for_the_rings_it_follows_and_keeps_order() {
-        let mut table = FenceTable::default();
-        let mut released = Vec::new();
-        table.add(ring(1, 1, 10), Wait::Signal, 10, &mut released);
-        let follows = Wait::Fences(table.last_of_context(1));
-        table.add(global(11), follows, 11, &mut released);
-        table.add(global(12), Wait::Nothing, 12, &mut released);
-        assert!(released.is_empty());
-        table.signal(ring(1, 1, 10), &mut released);
-        assert_eq!(released, [10, 11, 12]);
+        assert_eq!(released, ["first", "failed"]);
         assert!(table.is_empty());
     }
 
     #[test]
+    fn fence_that_cannot_be_made_waits_for_the_earlier_ones_of_its_ring() {
+        let (mut table, mut released) = (FenceTable::default(), Vec::new());
+        let first = table.add_to_ring((1, 1), true, "first", &mut released);
+        table.add_to_ring((1, 1), true, "broken", &mut released);
+
+        table.give_up_last((1, 1), &mut released);
+        assert!(released.is_empty());
+        table.signal(signal((1, 1), first), &mut released);
+
+        assert_eq!(released, ["first", "broken"]);
+    }
+
+    #[test]
+    fn ring_zero_is_not_the_global_timeline() {
+        let (mut table, mut released) = (FenceTable::default(), Vec::new());
+        table.add_to_ring((0, 0), true, "ring", &mut released);
+
+        table.add_global(None, "global", &mut released);
+
+        assert_eq!(released, ["global"]);
+    }
+
+    #[test]
+    fn global_fence_waits_for_the_rings_it_follows_and_keeps_order() {
+        let (mut table, mut released) = (FenceTable::default(), Vec::new());
+        let before = table.add_to_ring((1, 1), true, "before", &mut released);
+        table.add_global(Some(1), "global", &mut released);
+        table.add_to_ring((1, 1), true, "after", &mut released);
+        table.add_global(None, "next", &mut released);
+        assert!(released.is_empty());
+
+        table.signal(signal((1, 1), before), &mut released);
+
+        assert_eq!(released, ["before", "global", "next"]);
+    }
+
+    #[test]
     fn fences_of_a_lost_context_are_released() {
-        let mut table = FenceTable::default();
-        let mut released = Vec::new();
-        table.add(ring(1, 1, 10), Wait::Signal, 10, &mut released);
-        table.add(ring(2, 1, 11), Wait::Signal, 11, &mut released);
-        // A driver counts upwards; nothing makes it.
-        table.add(ring(1, 1, 3), Wait::Signal, 3, &mut released);
+        let (mut table, mut released) = (FenceTable::default(), Vec::new());
+        for ring in [(1, 63), (1, 0), (2, 0)] {
+            table.add_to_ring(ring, true, ring, &mut released);
+        }
+        table.add_global(Some(1), (0, 0), &mut released);
+
         table.abandon_context(1, &mut released);
-        assert_eq!(released, [10, 3]);
+
+        assert_eq!(released, [(1, 0), (1, 63), (0, 0)]);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn signal_of_an_abandoned_or_forgotten_fence_finds_nothing() {
+        let (mut table, mut released) = (FenceTable::default(), Vec::new());
+        let abandoned = table.add_to_ring((1, 1), true, "abandoned", &mut released);
+        table.abandon_context(1, &mut released);
+        let forgotten = table.add_to_ring((1, 1), true, "forgotten", &mut released);
+        table.clear();
+        table.add_to_ring((1, 1), true, "new", &mut released);
+
+        table.signal(signal((1, 1), abandoned), &mut released);
+        table.signal(signal((1, 1), forgotten), &mut released);
+
+        assert_eq!(released, ["abandoned"]);
         assert_eq!(table.len(), 1);
     }
 }

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use self::account::Bookkeeper;
 use self::context::{Context, State};
 use self::cursor::Cursor;
-use self::fence::{FenceTable, Wait};
+use self::fence::FenceTable;
 use self::image::Direction;
 use self::quota::{Quota, Quotas, Scope};
 use self::resource::Resource;
@@ -216,34 +216,28 @@ impl Device {
             self.released.push(reply);
             return;
         }
+        let released = &mut self.released;
         match fence.timeline {
             Timeline::Ring { ctx_id, ring_idx } => {
                 let state = self.contexts.get(&ctx_id).map(|context| context.state);
-                if failed || state != Some(State::Rendered) {
-                    self.fences
-                        .add(fence, Wait::Nothing, reply, &mut self.released);
-                    return;
-                }
-                // The signal may come before create_fence returns.
-                self.fences
-                    .add(fence, Wait::Signal, reply, &mut self.released);
-                if let Err(error) = self.renderer.create_fence(ctx_id, ring_idx, fence.id) {
+                let waits = state == Some(State::Rendered) && !failed;
+                let ring = (ctx_id, ring_idx);
+                let number = self.fences.add_to_ring(ring, waits, reply, released);
+                if waits && let Err(error) = self.renderer.create_fence(ctx_id, ring_idx, number) {
                     self.report(&format_args!("fence of context {ctx_id}: {error}"));
-                    self.fences.signal(fence, &mut self.released);
+                    self.fences.give_up_last(ring, &mut self.released);
                 }
             }
             Timeline::Global => {
                 let submitted = header.filter(|header| header.kind.get() == command::SUBMIT_3D);
-                let wait = match submitted {
-                    Some(header) => Wait::Fences(self.fences.last_of_context(header.ctx_id.get())),
-                    None => Wait::Nothing,
-                };
-                self.fences.add(fence, wait, reply, &mut self.released);
+                let follows = submitted.map(|header| header.ctx_id.get());
+                self.fences.add_global(follows, reply, released);
             }
         }
     }
 
-    /// Follows the renderer: these fences are signalled.
+    /// Follows the renderer: these fences, with the numbers that [`Renderer::create_fence`] was
+    /// given, are signalled.
     pub fn signal(&mut self, fences: &[Fence]) {
         for fence in fences {
             self.fences.signal(*fence, &mut self.released);

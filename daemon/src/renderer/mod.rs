@@ -134,6 +134,8 @@ pub trait Renderer {
     fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError>;
 
     /// Asks for a signal to the [`FenceSink`] once all that was submitted to this ring is done.
+    /// `fence_id` is the device's number, larger than every one before. The signal may come before
+    /// this returns, and after the context is gone.
     ///
     /// # Errors
     /// See [`RendererError`]; there will be no signal then.

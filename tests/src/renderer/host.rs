@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use coherd::renderer::{FenceSink, RendererError};
 use coherd::serve::RendererFactory;
-use coherd_protocol::gpu::header::Fence;
+use coherd_protocol::gpu::header::{Fence, Timeline};
 use rustix::io::Errno;
 
 use super::MemfdRenderer;
@@ -28,8 +28,13 @@ pub(super) struct State {
     pub(super) attached: BTreeSet<(u32, u32)>,
     /// Contexts whose worker has died.
     pub(super) lost: BTreeSet<u32>,
-    /// Fences that were asked for and not signalled.
-    pub(super) fences: Vec<Fence>,
+    /// Fences that were asked for and not signalled, in order.
+    fences: Vec<Fence>,
+    /// The latest fence that was signalled on each timeline.
+    signalled: BTreeMap<Timeline, u64>,
+    /// The next fence is that of this label.
+    label: Option<u32>,
+    labelled: BTreeMap<u32, Fence>,
     sink: Option<FenceSink>,
     holding: bool,
     complaints: Vec<String>,
@@ -92,9 +97,17 @@ impl Host {
     }
 
     /// Waits until the daemon has asked for `fence`; `false` after the deadline.
+    ///
+    /// Fences have the device's numbers: from 1, in the order of the commands that ask for one.
+    /// Those of a driver's [`crate::driver::Gpu::next_fence`] are the same until it is replaced.
     #[must_use]
     pub fn wait_fence(&self, fence: Fence, deadline: Deadline) -> bool {
         self.wait(deadline, |state| state.fences.contains(&fence))
+    }
+
+    /// Fences that were asked for and not signalled, in order.
+    pub fn fences(&self) -> Vec<Fence> {
+        self.lock().fences.clone()
     }
 
     /// Says that `fence` and the earlier ones of its timeline are done.
@@ -103,11 +116,31 @@ impl Host {
             state
                 .fences
                 .retain(|other| other.timeline != fence.timeline || other.id > fence.id);
+            let latest = state.signalled.entry(fence.timeline).or_default();
+            *latest = fence.id.max(*latest);
             state.sink.clone()
         });
         if let Some(sink) = sink {
             sink.signal(fence);
         }
+    }
+
+    /// Whether the fence that came with [`Operation::Label`] was signalled, or a later one of its
+    /// timeline.
+    pub fn is_signalled(&self, label: u32) -> bool {
+        let state = self.lock();
+        let fence = state.labelled.get(&label);
+        fence.is_some_and(|fence| state.signalled.get(&fence.timeline) >= Some(&fence.id))
+    }
+
+    /// Notes that the daemon asked for `fence`.
+    pub(super) fn ask(&self, fence: Fence) {
+        self.change(|state| {
+            state.fences.push(fence);
+            if let Some(label) = state.label.take() {
+                state.labelled.insert(label, fence);
+            }
+        });
     }
 
     /// Waits until [`Operation::Hold`] is being executed; `false` after the deadline.
@@ -198,6 +231,10 @@ impl Host {
                 self.change(|state| state.holding = true);
                 let released = self.wait(Deadline::after(PATIENCE), |state| !state.holding);
                 self.expect(released, &"the test never let go");
+                Ok(())
+            }
+            Operation::Label(label) => {
+                self.change(|state| state.label = Some(label));
                 Ok(())
             }
             Operation::Fail => Err(RendererError::Failed("as asked".to_owned())),

@@ -31,6 +31,9 @@ pub const CAPSET_DATA: [u8; 160] = [0x5a; 160];
 /// The ring on which no fence can be created.
 pub const BROKEN_RING: u8 = 63;
 
+/// The ring whose fences are signalled while they are created.
+pub const INSTANT_RING: u8 = 62;
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct MemfdRenderer {
@@ -176,7 +179,10 @@ impl Renderer for MemfdRenderer {
             id: fence_id,
             timeline: Timeline::Ring { ctx_id, ring_idx },
         };
-        self.host.change(|state| state.fences.push(fence));
+        self.host.ask(fence);
+        if ring_idx == INSTANT_RING {
+            self.host.signal(fence);
+        }
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub enum Operation {
     Hold,
     /// Fails, so that the context is lost.
     Fail,
+    /// Names the fence that the command asks for; see [`super::Host::is_signalled`].
+    Label(u32),
 }
 
 impl Operation {
@@ -34,6 +36,7 @@ impl Operation {
             Self::Copy { from, to } => [2, from, to, 0],
             Self::Hold => [3, 0, 0, 0],
             Self::Fail => [4, 0, 0, 0],
+            Self::Label(label) => [5, label, 0, 0],
         };
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
@@ -60,6 +63,7 @@ impl Operation {
             2 => Some(Self::Copy { from: a, to: b }),
             3 => Some(Self::Hold),
             4 => Some(Self::Fail),
+            5 => Some(Self::Label(a)),
             _ => None,
         }
     }

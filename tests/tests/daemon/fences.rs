@@ -3,7 +3,7 @@
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use coherd_tests::driver::{Request, Token, kind};
 use coherd_tests::frontend::Flavour;
-use coherd_tests::renderer::{BROKEN_RING, CAPSET, Operation};
+use coherd_tests::renderer::{BROKEN_RING, CAPSET, INSTANT_RING, Operation};
 use coherd_tests::rig::Rig;
 
 use crate::{CTX, rig};
@@ -153,6 +153,76 @@ fn fence_that_the_renderer_cannot_make_does_not_hang_the_guest() {
     let fence = rig.gpu.next_fence(ring(CTX, BROKEN_RING));
     let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
     position(&mut rig, (fence, token));
+    rig.finish().unwrap();
+}
+
+#[test]
+fn signal_that_comes_while_the_fence_is_made_is_not_lost() {
+    let mut rig = rig(Flavour::Qemu);
+    let fence = rig.gpu.next_fence(ring(CTX, INSTANT_RING));
+    let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
+    position(&mut rig, (fence, token));
+    rig.finish().unwrap();
+}
+
+#[test]
+fn fence_ids_that_no_driver_chooses_come_back_and_keep_their_order() {
+    let mut rig = rig(Flavour::Qemu);
+    let ids = [7, u64::MAX, 0, 7, 7, 1, u64::MAX];
+    let tokens = ids.map(|id| {
+        let fence = Fence {
+            id,
+            timeline: ring(CTX, 1),
+        };
+        rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap()
+    });
+    rig.gpu.display_info().unwrap();
+    let asked = rig.host.fences();
+    assert_eq!(asked.len(), ids.len());
+
+    for (asked, (token, id)) in asked.into_iter().zip(tokens.into_iter().zip(ids)) {
+        assert!(!is_answered(&mut rig, token));
+        rig.host.signal(asked);
+        let answer = rig.gpu.wait(token, rig.frontend.deadline()).unwrap();
+        assert_eq!(answer.fence().unwrap().id, id);
+    }
+    rig.finish().unwrap();
+}
+
+#[test]
+fn successor_of_a_destroyed_context_may_count_its_fences_from_below() {
+    let mut rig = rig(Flavour::Crosvm);
+    for id in (1..=3u64).rev() {
+        let fence = Fence {
+            id: 1000 * id,
+            timeline: ring(CTX, 0),
+        };
+        let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
+        assert!(!is_answered(&mut rig, token));
+        let asked = *rig.host.fences().last().unwrap();
+
+        rig.gpu.ctx_destroy(CTX).unwrap();
+
+        position(&mut rig, (fence, token));
+        rig.gpu.ctx_create(CTX, CAPSET, "again").unwrap();
+        rig.host.signal(asked);
+    }
+    rig.finish().unwrap();
+}
+
+#[test]
+fn fences_of_a_context_are_answered_before_its_destruction() {
+    let mut rig = rig(Flavour::Qemu);
+    let fences: Vec<_> = (0..6u8)
+        .map(|index| submit(&mut rig, ring(CTX, index % 3)))
+        .collect();
+    let destroy = Request::new(kind::CTX_DESTROY).context(CTX);
+
+    let destroyed = rig.gpu.call(&destroy, 24).unwrap();
+
+    for fence in fences {
+        assert!(position(&mut rig, fence) < destroyed.position);
+    }
     rig.finish().unwrap();
 }
 
