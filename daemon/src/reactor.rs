@@ -62,6 +62,13 @@ impl Reactor {
     }
 }
 
+/// Readable while a watched fd is.
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
 /// An eventfd of our own, to wake a thread.
 #[derive(Debug)]
 pub struct Wake {

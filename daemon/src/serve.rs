@@ -2,8 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use coherd_blob::Window;
@@ -12,16 +12,16 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 use thiserror::Error;
 use tracing::{error, info};
-use vhost::vhost_user::{BackendReqHandler, Error as VhostUserError};
+use vhost::vhost_user::Error as VhostUserError;
 
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
 use crate::vhost_user::back_channel::BackChannel;
+use crate::vhost_user::connection::{Connection, is_hang_up};
 use crate::vhost_user::handler::{Handler, Offer};
 use crate::vhost_user::memory_table::ExportedFiles;
-use crate::vhost_user::peek;
 use crate::vhost_user::rings::Rings;
 use crate::window::HostWindow;
 use crate::worker::{Orders, Worker};
@@ -181,17 +181,16 @@ impl Daemon {
     /// # Errors
     /// [`ServeError::Protocol`] or [`ServeError::Worker`]
     pub fn serve(self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
-        let watched = stream.try_clone()?;
-        let handler = Arc::new(Mutex::new(Handler::new(
+        let handler = Handler::new(
             self.offer.clone(),
             Arc::clone(&self.rings),
             Arc::clone(&self.channel),
             Arc::clone(&self.exported),
-        )));
-        let mut requests = BackendReqHandler::from_stream(stream, handler);
+        );
+        let mut connection = Connection::new(stream, handler, Arc::clone(&self.channel))?;
         loop {
             let mut fds = [
-                PollFd::new(&watched, PollFlags::IN),
+                PollFd::new(&connection, PollFlags::IN),
                 PollFd::from_borrowed_fd(user.quit, PollFlags::IN),
                 PollFd::new(&*self.ended, PollFlags::IN),
                 PollFd::from_borrowed_fd(user.status, PollFlags::IN),
@@ -213,10 +212,7 @@ impl Daemon {
             if !request {
                 continue;
             }
-            let handled = self
-                .take_back_channel(&watched)
-                .and_then(|()| requests.handle_request());
-            match handled {
+            match connection.serve_request() {
                 Ok(()) => {}
                 Err(error) if is_hang_up(&error) => {
                     info!("front-end hung up");
@@ -225,14 +221,6 @@ impl Daemon {
                 Err(error) => return Err(ServeError::Protocol(error)),
             }
         }
-    }
-
-    /// Takes the back channel out of the next request, if that is where one is.
-    fn take_back_channel(&self, stream: &UnixStream) -> Result<(), VhostUserError> {
-        if let Some(socket) = peek::back_channel(stream).map_err(VhostUserError::SocketError)? {
-            self.channel.set_socket(socket);
-        }
-        Ok(())
     }
 }
 
@@ -255,19 +243,5 @@ fn features(capsets: usize) -> Features {
     match capsets {
         0 => two_d,
         _ => two_d | Features::VIRGL | Features::CONTEXT_INIT,
-    }
-}
-
-fn is_hang_up(error: &VhostUserError) -> bool {
-    let broken = |error: &std::io::Error| {
-        matches!(
-            error.kind(),
-            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
-        )
-    };
-    match error {
-        VhostUserError::Disconnected | VhostUserError::PartialMessage => true,
-        VhostUserError::SocketBroken(error) | VhostUserError::SocketError(error) => broken(error),
-        _ => false,
     }
 }

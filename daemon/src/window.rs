@@ -3,7 +3,7 @@
 //!
 //! The VMM is asked only for what it cannot refuse, because a refusal ends a crosvm VM.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use coherd_blob::{Backing, Mapping, MappingState, Window, WindowError};
@@ -37,19 +37,63 @@ impl From<BackChannelError> for HostWindowError {
     }
 }
 
+/// The VMM, as the window sees it.
+pub trait Vmm: Send + Sync {
+    /// Maps `len` bytes from `fd_offset` of `fd` at `shm_offset` of the window.
+    ///
+    /// # Errors
+    /// See [`BackChannelError`].
+    fn map(
+        &self,
+        fd: BorrowedFd<'_>,
+        fd_offset: u64,
+        shm_offset: u64,
+        len: u64,
+    ) -> Result<(), BackChannelError>;
+
+    /// Removes the mapping of exactly `len` bytes at `shm_offset`.
+    ///
+    /// # Errors
+    /// See [`BackChannelError`].
+    fn unmap(&self, shm_offset: u64, len: u64) -> Result<(), BackChannelError>;
+
+    /// Whether a reset of the device removes every mapping.
+    fn unmaps_on_reset(&self) -> bool;
+}
+
+impl Vmm for BackChannel {
+    fn map(
+        &self,
+        fd: BorrowedFd<'_>,
+        fd_offset: u64,
+        shm_offset: u64,
+        len: u64,
+    ) -> Result<(), BackChannelError> {
+        Self::map(self, fd, fd_offset, shm_offset, len)
+    }
+
+    fn unmap(&self, shm_offset: u64, len: u64) -> Result<(), BackChannelError> {
+        Self::unmap(self, shm_offset, len)
+    }
+
+    fn unmaps_on_reset(&self) -> bool {
+        self.is_qemu()
+    }
+}
+
 /// See the module's description.
 pub struct HostWindow {
     table: Window,
-    channel: Arc<BackChannel>,
+    vmm: Arc<dyn Vmm>,
     exported: Arc<ExportedFiles>,
 }
 
 impl HostWindow {
     /// An empty window.
-    pub fn new(table: Window, channel: Arc<BackChannel>, exported: Arc<ExportedFiles>) -> Self {
+    pub fn new(table: Window, vmm: Arc<impl Vmm + 'static>, exported: Arc<ExportedFiles>) -> Self {
         Self {
             table,
-            channel,
+            vmm,
             exported,
         }
     }
@@ -76,7 +120,7 @@ impl HostWindow {
         }
         self.exported.add(backing.id());
         match self
-            .channel
+            .vmm
             .map(backing.as_fd(), backing.data_offset(), offset, len)
         {
             Ok(()) => Ok(self.table.insert(offset, len, backing.id())?),
@@ -97,7 +141,7 @@ impl HostWindow {
 
     /// Follows a reset of the device: QEMU has dropped every mapping, other VMMs keep them.
     pub fn reset(&mut self) {
-        if self.channel.is_qemu() {
+        if self.vmm.unmaps_on_reset() {
             for mapping in self.table.iter() {
                 self.exported.release(mapping.file);
             }
@@ -108,7 +152,7 @@ impl HostWindow {
     }
 
     fn remove(&mut self, mapping: Mapping) -> Result<(), HostWindowError> {
-        match self.channel.unmap(mapping.offset, mapping.len) {
+        match self.vmm.unmap(mapping.offset, mapping.len) {
             Ok(()) => {}
             Err(BackChannelError::Stopped) => return Err(HostWindowError::Stopped),
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The device thread: takes chains from the rings, has them executed and returns them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use coherd_protocol::gpu::Response;
@@ -54,6 +55,8 @@ pub struct Worker {
     fences: FenceSink,
     orders: Arc<Orders>,
     epoch: Epoch,
+    /// What has woken the thread.
+    tokens: Vec<u64>,
     /// The control request in work, also while it is parked.
     exchange: Exchange,
     cursor_exchange: Exchange,
@@ -80,6 +83,7 @@ impl Worker {
             fences,
             orders,
             epoch: Epoch::default(),
+            tokens: Vec::new(),
             exchange: Exchange::default(),
             cursor_exchange: Exchange::default(),
             parked: None,
@@ -94,6 +98,17 @@ impl Worker {
     /// # Errors
     /// The error of epoll, which only lack of memory can cause.
     pub fn run(mut self) -> Result<(), Errno> {
+        self.watch()?;
+        while self.step()?.is_continue() {}
+        Ok(())
+    }
+
+    /// Has the reactor watch everything this thread serves, once, before the first
+    /// [`Worker::step`].
+    ///
+    /// # Errors
+    /// The error of epoll_ctl.
+    pub fn watch(&mut self) -> Result<(), Errno> {
         self.reactor.add(self.rings.wake(), TOKEN_RINGS)?;
         self.reactor.add(&self.fences, TOKEN_FENCES)?;
         self.reactor.add(&self.orders.stop, TOKEN_STOP)?;
@@ -104,29 +119,37 @@ impl Worker {
         if let Some(losses) = self.device.renderer_mut().losses() {
             self.reactor.add(losses, TOKEN_LOSSES)?;
         }
-        let mut tokens = Vec::new();
-        loop {
-            self.reactor.wait(&mut tokens)?;
-            // A reset comes before what follows it on the rings.
-            self.follow_rings();
-            for token in &tokens {
-                match *token {
-                    TOKEN_STOP => return Ok(()),
-                    TOKEN_RINGS => self.serve_unfinished(),
-                    TOKEN_FENCES => self.signal_fences(),
-                    TOKEN_RENDERER => self.bury_renderer(),
-                    TOKEN_LOSSES => {
-                        self.device.follow_losses();
-                        self.send_released();
-                    }
-                    TOKEN_STATUS => {
-                        self.orders.status.take();
-                        self.device.log_status();
-                    }
-                    ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do and does it; breaks when told to stop.
+    ///
+    /// # Errors
+    /// The error of epoll_wait.
+    pub fn step(&mut self) -> Result<ControlFlow<()>, Errno> {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        self.reactor.wait(&mut tokens)?;
+        // A reset comes before what follows it on the rings.
+        self.follow_rings();
+        for token in &tokens {
+            match *token {
+                TOKEN_STOP => return Ok(ControlFlow::Break(())),
+                TOKEN_RINGS => self.serve_unfinished(),
+                TOKEN_FENCES => self.signal_fences(),
+                TOKEN_RENDERER => self.bury_renderer(),
+                TOKEN_LOSSES => {
+                    self.device.follow_losses();
+                    self.send_released();
                 }
+                TOKEN_STATUS => {
+                    self.orders.status.take();
+                    self.device.log_status();
+                }
+                ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
             }
         }
+        self.tokens = tokens;
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Follows what the VMM did to the rings since the last look.
