@@ -2,10 +2,7 @@
 
 use coherd_protocol::gpu::header::Fence;
 use coherd_protocol::gpu::limits::{EDID_LEN, MAX_SCANOUTS};
-use coherd_protocol::gpu::wire::{
-    CapsetInfo, CreateBlob, CtxCreate, DisplayOne, EdidHead, GetCapset, GetCapsetInfo, GetEdid,
-    MapBlob, MapInfoBody, ResourceRef, Submit3d,
-};
+use coherd_protocol::gpu::wire::{CapsetInfo, CreateBlob, DisplayOne, EdidHead, MapInfoBody};
 
 use super::answer::Answer;
 use super::descriptor::Buffer;
@@ -28,14 +25,6 @@ pub struct Blob {
     pub blob_id: u64,
     /// Bytes.
     pub size: u64,
-}
-
-/// A command on one resource.
-pub(super) fn on_resource(kind: u32, resource_id: u32) -> Request {
-    Request::new(kind).body(&ResourceRef {
-        resource_id: resource_id.into(),
-        padding: 0.into(),
-    })
 }
 
 impl Blob {
@@ -63,8 +52,9 @@ impl Gpu {
     pub fn display_info(&mut self) -> Result<Vec<DisplayOne>, DriverError> {
         let count = usize::try_from(MAX_SCANOUTS).unwrap_or(0);
         let room = room_for(count * size_of::<DisplayOne>());
-        let request = Request::new(kind::GET_DISPLAY_INFO);
-        let answer = self.call(&request, room)?.expect_code(0x1101)?;
+        let answer = self
+            .call(&Request::display_info(), room)?
+            .expect_code(0x1101)?;
         answer.parse::<[DisplayOne; 16]>().map(Vec::from)
     }
 
@@ -73,12 +63,10 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DriverError> {
-        let request = Request::new(kind::GET_EDID).body(&GetEdid {
-            scanout: scanout.into(),
-            padding: 0.into(),
-        });
         let room = room_for(size_of::<EdidHead>() + EDID_LEN);
-        let answer = self.call(&request, room)?.expect_code(0x1104)?;
+        let answer = self
+            .call(&Request::edid(scanout), room)?
+            .expect_code(0x1104)?;
         let head: EdidHead = answer.parse()?;
         let blocks = answer.body().iter().skip(size_of::<EdidHead>());
         Ok(blocks.take(head.size.get() as usize).copied().collect())
@@ -89,11 +77,8 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn capset_info(&mut self, index: u32) -> Result<CapsetInfo, DriverError> {
-        let request = Request::new(kind::GET_CAPSET_INFO).body(&GetCapsetInfo {
-            capset_index: index.into(),
-            padding: 0.into(),
-        });
-        self.call(&request, room_for(size_of::<CapsetInfo>()))?
+        let room = room_for(size_of::<CapsetInfo>());
+        self.call(&Request::capset_info(index), room)?
             .expect_code(0x1102)?
             .parse()
     }
@@ -108,11 +93,7 @@ impl Gpu {
         version: u32,
         max_size: usize,
     ) -> Result<Vec<u8>, DriverError> {
-        let request = Request::new(kind::GET_CAPSET).body(&GetCapset {
-            capset_id: id.into(),
-            capset_version: version.into(),
-        });
-        let answer = self.call(&request, room_for(max_size))?;
+        let answer = self.call(&Request::capset(id, version), room_for(max_size))?;
         Ok(answer.expect_code(0x1103)?.body().to_vec())
     }
 
@@ -121,19 +102,8 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn ctx_create(&mut self, ctx_id: u32, capset: u32, name: &str) -> Result<(), DriverError> {
-        let mut debug_name = [0; 64];
-        for (out, byte) in debug_name.iter_mut().zip(name.bytes()) {
-            *out = byte;
-        }
-        let nlen = u32::try_from(name.len().min(debug_name.len())).unwrap_or(0);
-        let request = Request::new(kind::CTX_CREATE)
-            .context(ctx_id)
-            .body(&CtxCreate {
-                nlen: nlen.into(),
-                context_init: capset.into(),
-                debug_name,
-            });
-        self.run(&request).map(drop)
+        self.run(&Request::ctx_create(ctx_id, capset, name))
+            .map(drop)
     }
 
     /// CTX_DESTROY.
@@ -141,8 +111,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn ctx_destroy(&mut self, ctx_id: u32) -> Result<(), DriverError> {
-        self.run(&Request::new(kind::CTX_DESTROY).context(ctx_id))
-            .map(drop)
+        self.run(&Request::ctx_destroy(ctx_id)).map(drop)
     }
 
     /// CTX_ATTACH_RESOURCE.
@@ -150,8 +119,8 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn ctx_attach(&mut self, ctx_id: u32, resource_id: u32) -> Result<(), DriverError> {
-        let request = on_resource(kind::CTX_ATTACH_RESOURCE, resource_id).context(ctx_id);
-        self.run(&request).map(drop)
+        self.run(&Request::ctx_attach(ctx_id, resource_id))
+            .map(drop)
     }
 
     /// CTX_DETACH_RESOURCE.
@@ -159,8 +128,8 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn ctx_detach(&mut self, ctx_id: u32, resource_id: u32) -> Result<(), DriverError> {
-        let request = on_resource(kind::CTX_DETACH_RESOURCE, resource_id).context(ctx_id);
-        self.run(&request).map(drop)
+        self.run(&Request::ctx_detach(ctx_id, resource_id))
+            .map(drop)
     }
 
     /// SUBMIT_3D, and waits for its answer.
@@ -168,7 +137,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn submit_3d(&mut self, ctx_id: u32, commands: &[u8]) -> Result<(), DriverError> {
-        self.run(&submission(ctx_id, commands)).map(drop)
+        self.run(&Request::submit_3d(ctx_id, commands)).map(drop)
     }
 
     /// SUBMIT_3D with a fence; the answer comes when the fence signals.
@@ -181,7 +150,7 @@ impl Gpu {
         commands: &[u8],
         fence: Fence,
     ) -> Result<Token, DriverError> {
-        self.submit(&submission(ctx_id, commands).fence(fence))
+        self.submit(&Request::submit_3d(ctx_id, commands).fence(fence))
     }
 
     /// RESOURCE_CREATE_BLOB.
@@ -207,11 +176,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn send_map_blob(&mut self, resource_id: u32, offset: u64) -> Result<Token, DriverError> {
-        let request = Request::new(kind::RESOURCE_MAP_BLOB).body(&MapBlob {
-            resource_id: resource_id.into(),
-            padding: 0.into(),
-            offset: offset.into(),
-        });
+        let request = Request::map_blob(resource_id, offset);
         self.send(&request.to_bytes(), room_for(size_of::<MapInfoBody>()))
     }
 
@@ -229,8 +194,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn unmap_blob(&mut self, resource_id: u32) -> Result<(), DriverError> {
-        self.run(&on_resource(kind::RESOURCE_UNMAP_BLOB, resource_id))
-            .map(drop)
+        self.run(&Request::unmap_blob(resource_id)).map(drop)
     }
 
     /// RESOURCE_ASSIGN_UUID.
@@ -238,8 +202,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn assign_uuid(&mut self, resource_id: u32) -> Result<[u8; 16], DriverError> {
-        let request = on_resource(kind::RESOURCE_ASSIGN_UUID, resource_id);
-        self.call(&request, room_for(16))?
+        self.call(&Request::assign_uuid(resource_id), room_for(16))?
             .expect_code(0x1105)?
             .parse()
     }
@@ -249,17 +212,6 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn unref(&mut self, resource_id: u32) -> Result<(), DriverError> {
-        self.run(&on_resource(kind::RESOURCE_UNREF, resource_id))
-            .map(drop)
+        self.run(&Request::unref(resource_id)).map(drop)
     }
-}
-
-fn submission(ctx_id: u32, commands: &[u8]) -> Request {
-    Request::new(kind::SUBMIT_3D)
-        .context(ctx_id)
-        .body(&Submit3d {
-            size: u32::try_from(commands.len()).unwrap_or(u32::MAX).into(),
-            padding: 0.into(),
-        })
-        .body(commands)
 }

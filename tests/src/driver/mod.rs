@@ -14,6 +14,7 @@ mod gpu;
 mod pages;
 mod port;
 mod request;
+mod requests;
 mod resources;
 #[cfg(test)]
 mod tests;

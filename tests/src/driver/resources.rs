@@ -1,16 +1,12 @@
 //! Commands of 2D resources and scanouts.
 
 use coherd_protocol::gpu::Format;
-use coherd_protocol::gpu::wire::{
-    AttachBacking, Rect, ResourceCreate2d, ResourceFlush, SetScanout, SetScanoutBlob,
-    TransferToHost2d,
-};
+use coherd_protocol::gpu::wire::{Rect, SetScanoutBlob};
 
-use super::commands::on_resource;
 use super::descriptor::Buffer;
 use super::error::DriverError;
 use super::gpu::Gpu;
-use super::request::{Request, kind};
+use super::request::Request;
 
 impl Gpu {
     /// RESOURCE_CREATE_2D.
@@ -24,12 +20,7 @@ impl Gpu {
         width: u32,
         height: u32,
     ) -> Result<(), DriverError> {
-        let request = Request::new(kind::RESOURCE_CREATE_2D).body(&ResourceCreate2d {
-            resource_id: resource_id.into(),
-            format: (format as u32).into(),
-            width: width.into(),
-            height: height.into(),
-        });
+        let request = Request::create_2d(resource_id, format as u32, width, height);
         self.run(&request).map(drop)
     }
 
@@ -42,13 +33,8 @@ impl Gpu {
         resource_id: u32,
         entries: &[Buffer],
     ) -> Result<(), DriverError> {
-        let request = Request::new(kind::RESOURCE_ATTACH_BACKING)
-            .body(&AttachBacking {
-                resource_id: resource_id.into(),
-                nr_entries: u32::try_from(entries.len()).unwrap_or(u32::MAX).into(),
-            })
-            .entries(entries);
-        self.run(&request).map(drop)
+        self.run(&Request::attach_backing(resource_id, entries))
+            .map(drop)
     }
 
     /// RESOURCE_DETACH_BACKING.
@@ -56,8 +42,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn detach_backing(&mut self, resource_id: u32) -> Result<(), DriverError> {
-        self.run(&on_resource(kind::RESOURCE_DETACH_BACKING, resource_id))
-            .map(drop)
+        self.run(&Request::detach_backing(resource_id)).map(drop)
     }
 
     /// TRANSFER_TO_HOST_2D.
@@ -70,13 +55,8 @@ impl Gpu {
         rect: Rect,
         offset: u64,
     ) -> Result<(), DriverError> {
-        let request = Request::new(kind::TRANSFER_TO_HOST_2D).body(&TransferToHost2d {
-            rect,
-            offset: offset.into(),
-            resource_id: resource_id.into(),
-            padding: 0.into(),
-        });
-        self.run(&request).map(drop)
+        self.run(&Request::transfer_to_host_2d(resource_id, rect, offset))
+            .map(drop)
     }
 
     /// SET_SCANOUT; resource 0 disables the scanout.
@@ -89,12 +69,8 @@ impl Gpu {
         resource_id: u32,
         rect: Rect,
     ) -> Result<(), DriverError> {
-        let request = Request::new(kind::SET_SCANOUT).body(&SetScanout {
-            rect,
-            scanout_id: scanout.into(),
-            resource_id: resource_id.into(),
-        });
-        self.run(&request).map(drop)
+        self.run(&Request::set_scanout(scanout, resource_id, rect))
+            .map(drop)
     }
 
     /// SET_SCANOUT_BLOB.
@@ -102,8 +78,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn set_scanout_blob(&mut self, scanout: &SetScanoutBlob) -> Result<(), DriverError> {
-        self.run(&Request::new(kind::SET_SCANOUT_BLOB).body(scanout))
-            .map(drop)
+        self.run(&Request::set_scanout_blob(scanout)).map(drop)
     }
 
     /// RESOURCE_FLUSH.
@@ -111,11 +86,6 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn flush(&mut self, resource_id: u32, rect: Rect) -> Result<(), DriverError> {
-        let request = Request::new(kind::RESOURCE_FLUSH).body(&ResourceFlush {
-            rect,
-            resource_id: resource_id.into(),
-            padding: 0.into(),
-        });
-        self.run(&request).map(drop)
+        self.run(&Request::flush(resource_id, rect)).map(drop)
     }
 }
