@@ -14,6 +14,7 @@ use thiserror::Error;
 use tracing::{error, info};
 use vhost::vhost_user::Error as VhostUserError;
 
+use crate::device::display::Outputs;
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
 use crate::reactor::{Reactor, Wake};
@@ -58,8 +59,8 @@ pub struct Options {
     pub quotas: Quotas,
     /// Offer CONFIGURE_MEM_SLOTS.
     pub memory_slots: bool,
-    /// Preferred size of the display in pixels.
-    pub display: (u32, u32),
+    /// Outputs, and the displays on them.
+    pub outputs: Outputs,
 }
 
 impl Default for Options {
@@ -68,7 +69,7 @@ impl Default for Options {
             window_size: 4 << 30,
             quotas: Quotas::default(),
             memory_slots: false,
-            display: (1280, 800),
+            outputs: Outputs::default(),
         }
     }
 }
@@ -135,7 +136,7 @@ impl Daemon {
                 let config = DeviceConfig {
                     features: features(capsets),
                     blob_alignment: page_size,
-                    display: options.display,
+                    outputs: options.outputs,
                     quotas: options.quotas,
                 };
                 let _ = ready.send(Ok((config.features, capsets)));
@@ -149,7 +150,7 @@ impl Daemon {
         let (features, capsets) = renderer_ready.recv().map_err(|_| ServeError::Worker)??;
 
         let config = Config {
-            num_scanouts: 1.into(),
+            num_scanouts: u32::try_from(options.outputs.count()).unwrap_or(1).into(),
             num_capsets: u32::try_from(capsets).unwrap_or(0).into(),
             blob_alignment: u32::try_from(page_size).unwrap_or(4096).into(),
             ..Config::default()

@@ -7,6 +7,7 @@ mod capset;
 mod charge;
 mod context;
 mod cursor;
+pub mod display;
 mod edid;
 pub mod fence;
 pub mod image;
@@ -28,6 +29,7 @@ use tracing::{debug, info, warn};
 use self::account::Bookkeeper;
 use self::context::{Context, State};
 use self::cursor::Cursor;
+use self::display::Outputs;
 use self::fence::FenceTable;
 use self::image::Direction;
 use self::quota::{Quota, Quotas, Scope};
@@ -86,16 +88,15 @@ pub struct DeviceConfig {
     pub features: Features,
     /// Blob sizes and window offsets are multiples of this, in bytes.
     pub blob_alignment: u64,
-    /// Preferred size of each display, in pixels.
-    pub display: (u32, u32),
+    /// Outputs, and the displays on them.
+    pub outputs: Outputs,
     /// How much of everything the guest may have.
     pub quotas: Quotas,
 }
 
 impl DeviceConfig {
     fn scanouts(&self) -> Vec<Scanout> {
-        let (width, height) = self.display;
-        vec![Scanout::new(width, height)]
+        vec![Scanout::default(); self.outputs.count()]
     }
 }
 

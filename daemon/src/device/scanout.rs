@@ -1,8 +1,9 @@
 //! Scanouts: GET_DISPLAY_INFO, GET_EDID, SET_SCANOUT, SET_SCANOUT_BLOB and RESOURCE_FLUSH.
 
 use coherd_protocol::gpu::wire::{DisplayOne, Rect, ResourceFlush, SetScanout, SetScanoutBlob};
-use coherd_protocol::gpu::{Format, GpuError, Response};
+use coherd_protocol::gpu::{Features, Format, GpuError, Response};
 
+use super::display::{Mode, Outputs};
 use super::image::Area;
 use super::resource::Kind;
 use super::{Device, Result, edid};
@@ -10,26 +11,13 @@ use super::{Device, Result, edid};
 /// Smallest side of a scanout, as in QEMU's device.
 const MIN_SIDE: u32 = 16;
 
-/// A display of the guest.
-#[derive(Clone, Copy, Debug)]
+/// What an output shows.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scanout {
-    /// Preferred width in pixels.
-    pub width: u32,
-    /// Preferred height in pixels.
-    pub height: u32,
     source: Option<(u32, Area)>,
 }
 
 impl Scanout {
-    /// A display that shows nothing.
-    pub fn new(width: u32, height: u32) -> Self {
-        Self {
-            width,
-            height,
-            source: None,
-        }
-    }
-
     /// Stops showing a resource that goes away.
     pub fn forget(&mut self, resource_id: u32) {
         if self.source.is_some_and(|(id, _)| id == resource_id) {
@@ -39,33 +27,49 @@ impl Scanout {
 }
 
 impl Device {
-    /// GET_DISPLAY_INFO
+    /// Plugs displays in, out, or others in their place; `false` if nothing changes thereby. The
+    /// number of outputs stays as it was.
+    pub fn set_displays(&mut self, outputs: Outputs) -> bool {
+        let current = &mut self.config.outputs;
+        let changes = outputs != *current && outputs.count() == current.count();
+        if changes {
+            *current = outputs;
+        }
+        changes
+    }
+
+    /// GET_DISPLAY_INFO. The displays stand side by side.
     pub(super) fn get_display_info(&self) -> Result {
-        let one = |scanout: &Scanout| DisplayOne {
-            rect: Rect {
-                x: 0.into(),
-                y: 0.into(),
-                width: scanout.width.into(),
-                height: scanout.height.into(),
-            },
-            enabled: 1.into(),
-            flags: 0.into(),
+        let mut left = 0;
+        let one = |display: Option<Mode>| {
+            let (width, height) = display.map_or((0, 0), |mode| (mode.width(), mode.height()));
+            let x = if display.is_some() { left } else { 0 };
+            left += width;
+            DisplayOne {
+                rect: Rect {
+                    x: x.into(),
+                    y: 0.into(),
+                    width: width.into(),
+                    height: height.into(),
+                },
+                enabled: u32::from(display.is_some()).into(),
+                flags: 0.into(),
+            }
         };
         Ok(Response::DisplayInfo(
-            self.scanouts.iter().map(one).collect(),
+            self.config.outputs.iter().map(one).collect(),
         ))
     }
 
-    /// GET_EDID
+    /// GET_EDID, which is empty for an output without a display.
     pub(super) fn get_edid(&self, scanout: u32) -> Result {
-        let index = usize::try_from(scanout).unwrap_or(usize::MAX);
-        let scanout = self
-            .scanouts
-            .get(index)
+        self.require(Features::EDID, "EDID")?;
+        let display = usize::try_from(scanout)
+            .ok()
+            .and_then(|index| self.config.outputs.iter().nth(index))
             .ok_or(GpuError::BadField("scanout"))?;
-        Ok(Response::Edid(
-            edid::block(scanout.width, scanout.height).to_vec(),
-        ))
+        let edid = display.map_or_else(Vec::new, |mode| edid::edid(scanout, mode));
+        Ok(Response::Edid(edid))
     }
 
     /// SET_SCANOUT

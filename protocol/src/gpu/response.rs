@@ -12,13 +12,13 @@ use super::wire::{CapsetInfo, DisplayOne, EdidHead, MapInfoBody};
 pub enum Response {
     /// OK_NODATA
     OkNoData,
-    /// OK_DISPLAY_INFO: the enabled scanouts, in order.
+    /// OK_DISPLAY_INFO: the scanouts, in order; the rest up to 16 are disabled.
     DisplayInfo(Vec<DisplayOne>),
     /// OK_CAPSET_INFO
     CapsetInfo(CapsetInfo),
     /// OK_CAPSET
     Capset(Vec<u8>),
-    /// OK_EDID: the blocks, at most 1024 bytes.
+    /// OK_EDID: the blocks, at most 1024 bytes; none where there is no display.
     Edid(Vec<u8>),
     /// OK_RESOURCE_UUID
     Uuid([u8; 16]),

@@ -1,5 +1,6 @@
 //! A framebuffer, a monitor and a cursor.
 
+use coherd::device::display::{Mode, Outputs};
 use coherd::serve::Options;
 use coherd_protocol::gpu::Format;
 use coherd_protocol::gpu::wire::{Rect, SetScanoutBlob};
@@ -109,7 +110,7 @@ fn images_have_bounds_in_size_and_in_sum() {
 #[test]
 fn display_has_one_monitor_of_sixteen() {
     let options = Options {
-        display: (1920, 1080),
+        outputs: Outputs::new(1, &[Mode::new(1920, 1080).unwrap()]).unwrap(),
         ..Options::default()
     };
     let mut rig = Rig::with(Config::new(Flavour::Qemu), options).unwrap();
