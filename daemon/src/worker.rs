@@ -152,7 +152,8 @@ impl Worker {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Follows what the VMM did to the rings since the last look.
+    /// Follows what the VMM did to the rings since the last look. What was left undone, because
+    /// it changed in the middle of something, is done now.
     fn follow_rings(&mut self) {
         self.rings.wake().take();
         let epoch = self.rings.follow();
@@ -163,12 +164,9 @@ impl Worker {
             self.parked = None;
             self.device.reset(epoch.features);
         }
-        let started = epoch.run != self.epoch.run;
         self.epoch = epoch;
-        if started {
-            self.rings.flush();
-            (0..NUM_QUEUES).for_each(|ring| self.serve(ring));
-        }
+        self.rings.flush();
+        (0..NUM_QUEUES).for_each(|ring| self.serve(ring));
     }
 
     fn serve_unfinished(&mut self) {

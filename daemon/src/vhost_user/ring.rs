@@ -2,13 +2,16 @@
 //!
 //! A ring is *active* while it is started (it has a kick fd) and enabled. Only an active ring is
 //! read, written or signalled; completions for a stopped ring wait until it is active again.
+//!
+//! As many chains are out at a time as the ring has descriptors. A driver has no more, unless it
+//! offers a chain again that it has not got back, and what is kept for it must not grow.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use tracing::warn;
-use virtio_queue::{DescriptorChain, Queue, QueueT};
+use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::memory::GuestMemory;
@@ -40,6 +43,9 @@ pub struct Ring {
     base: Option<u16>,
     /// Whether anything was taken from the ring since the driver set it up.
     used_before: bool,
+    /// Chains that were taken and not returned.
+    out: u16,
+    /// Chains to return once the ring is active.
     deferred: Vec<Used>,
 }
 
@@ -56,6 +62,7 @@ impl Ring {
             enabled: false,
             base: None,
             used_before: false,
+            out: 0,
             deferred: Vec::new(),
         })
     }
@@ -107,8 +114,11 @@ impl Ring {
         }
     }
 
-    /// Replaces the kick fd and returns the old one.
+    /// Replaces the kick fd and returns the old one. Without one the ring is stopped.
     pub fn set_kick(&mut self, kick: Option<File>) -> Option<File> {
+        if kick.is_none() {
+            self.deactivate();
+        }
         std::mem::replace(&mut self.kick, kick)
     }
 
@@ -159,11 +169,13 @@ impl Ring {
         if let Some(base) = self.base.take() {
             self.queue.set_next_avail(base);
         }
-        match self.queue.used_idx(memory, Ordering::Acquire) {
-            Ok(used) => self.queue.set_next_used(used.0),
-            Err(error) => warn!(%error, "ring is outside guest memory"),
-        }
         self.queue.set_ready(true);
+        // Where a part of the ring is outside guest memory, the ring stays still.
+        let usable = self.queue.is_valid(memory);
+        self.queue.set_ready(usable);
+        if let Ok(used) = self.queue.used_idx(memory, Ordering::Acquire) {
+            self.queue.set_next_used(used.0);
+        }
         true
     }
 
@@ -176,31 +188,50 @@ impl Ring {
     pub fn forget(&mut self) {
         self.deferred.clear();
         self.used_before = false;
+        self.out = 0;
     }
 
     /// Takes the next descriptor chain, if the ring is active and has one.
     pub fn pop(&mut self, memory: &GuestMemory) -> Option<DescriptorChain<GuestMemory>> {
-        if !self.is_active() {
+        if !self.is_active() || self.out >= self.queue.size() {
             return None;
         }
-        let chain = self.queue.pop_descriptor_chain(GuestMemory::clone(memory));
-        self.used_before |= chain.is_some();
-        chain
+        let mut available = self.queue.iter(GuestMemory::clone(memory)).ok()?;
+        let chain = available.next()?;
+        self.used_before = true;
+        self.out += 1;
+        Some(chain)
     }
 
-    /// Returns chains to the driver, or keeps them until the ring is active.
+    /// Returns chains to the driver, or keeps them until the ring is active and those that wait
+    /// already have gone.
     pub fn push(&mut self, memory: &GuestMemoryMmap, used: &[Used]) {
-        if !self.is_active() {
+        if !self.is_active() || !self.deferred.is_empty() {
             self.deferred.extend_from_slice(used);
             return;
         }
         for used in used {
-            // A ring outside guest memory is the guest's loss alone.
-            let _ = self.queue.add_used(memory, used.head, used.len);
+            self.out = self.out.saturating_sub(1);
+            // A chain that does not exist and a ring outside guest memory are the guest's loss.
+            if used.head < self.queue.size() {
+                let _ = self.queue.add_used(memory, used.head, used.len);
+            }
         }
-        if self.queue.needs_notification(memory).unwrap_or(true) {
+        if self.wants_signal(memory) {
             self.notify();
         }
+    }
+
+    fn wants_signal(&mut self, memory: &GuestMemoryMmap) -> bool {
+        let wanted = self.queue.needs_notification(memory).unwrap_or(true);
+        if self.queue.event_idx_enabled() {
+            return wanted;
+        }
+        // The library does not look at the flag.
+        let flags: u16 = memory
+            .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
+            .unwrap_or(0);
+        u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0
     }
 
     /// Returns the chains that waited while the ring was stopped, and signals the driver in any
@@ -234,5 +265,133 @@ impl Ring {
         if let Some(call) = &self.call {
             reactor::signal(call.as_fd());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::Wake;
+    use rustix::io::fcntl_dupfd_cloexec;
+    use std::sync::Arc;
+
+    const SIZE: u16 = 4;
+    const AVAIL: u64 = 0x1000;
+    const END: u64 = 0x4000;
+
+    fn memory() -> GuestMemory {
+        let range = (GuestAddress(0), usize::try_from(END).unwrap());
+        Arc::new(GuestMemoryMmap::from_ranges(&[range]).unwrap())
+    }
+
+    fn event() -> (Wake, File) {
+        let wake = Wake::new().unwrap();
+        let file = fcntl_dupfd_cloexec(&wake, 0).unwrap();
+        (wake, File::from(file))
+    }
+
+    /// An active ring whose driver made `heads` available, and its call fd.
+    fn ring(memory: &GuestMemory, used: u64, heads: &[u16]) -> (Ring, Wake) {
+        for (slot, head) in (0..).zip(heads) {
+            let entry = GuestAddress(AVAIL + 4 + 2 * slot);
+            memory.write_obj(*head, entry).unwrap();
+        }
+        let index = u16::try_from(heads.len()).unwrap();
+        memory.write_obj(index, GuestAddress(AVAIL + 2)).unwrap();
+        let mut ring = Ring::new().unwrap();
+        assert!(ring.set_size(SIZE.into()));
+        assert!(ring.set_addresses(GuestAddress(0), GuestAddress(AVAIL), GuestAddress(used)));
+        let (call, file) = event();
+        ring.set_call(Some(file));
+        ring.set_kick(Some(event().1));
+        ring.set_enabled(true);
+        assert!(ring.activate(memory));
+        (ring, call)
+    }
+
+    fn used(head: u16) -> Used {
+        Used { head, len: 0 }
+    }
+
+    fn returned(memory: &GuestMemory, ring: u64) -> u16 {
+        memory.read_obj(GuestAddress(ring + 2)).unwrap()
+    }
+
+    fn is_signalled(call: &Wake) -> bool {
+        rustix::io::read(call, &mut [0u8; 8]).is_ok()
+    }
+
+    #[test]
+    fn ring_that_leaves_guest_memory_stays_still() {
+        let memory = memory();
+        let (mut ring, _call) = ring(&memory, END - 8, &[0]);
+        assert!(ring.pop(&memory).is_none());
+        ring.push(&memory, &[used(0)]);
+        ring.flush(&memory);
+    }
+
+    #[test]
+    fn no_more_chains_are_out_than_there_are_descriptors() {
+        let memory = memory();
+        let (mut ring, _call) = ring(&memory, 0x2000, &[2, 2, 2, 2]);
+        assert_eq!(std::iter::from_fn(|| ring.pop(&memory)).count(), 4);
+        memory.write_obj(8u16, GuestAddress(AVAIL + 2)).unwrap();
+        assert!(ring.pop(&memory).is_none());
+
+        ring.push(&memory, &[used(2)]);
+
+        assert_eq!(std::iter::from_fn(|| ring.pop(&memory)).count(), 1);
+    }
+
+    #[test]
+    fn chain_that_does_not_exist_is_not_returned() {
+        let memory = memory();
+        let (mut ring, _call) = ring(&memory, 0x2000, &[SIZE, 0]);
+        assert_eq!(ring.pop(&memory).unwrap().count(), 0);
+        assert_eq!(ring.pop(&memory).unwrap().head_index(), 0);
+        ring.push(&memory, &[used(SIZE), used(0)]);
+        assert_eq!(returned(&memory, 0x2000), 1);
+    }
+
+    #[test]
+    fn chains_returned_while_the_ring_is_stopped_stay_in_front() {
+        let memory = memory();
+        let (mut ring, call) = ring(&memory, 0x2000, &[0, 1]);
+        assert_eq!(std::iter::from_fn(|| ring.pop(&memory)).count(), 2);
+        ring.set_enabled(false);
+        ring.push(&memory, &[used(0)]);
+        ring.set_enabled(true);
+        assert!(ring.activate(&memory));
+        ring.push(&memory, &[used(1)]);
+        assert_eq!(returned(&memory, 0x2000), 0);
+
+        ring.flush(&memory);
+
+        let first: u32 = memory.read_obj(GuestAddress(0x2004)).unwrap();
+        assert_eq!((returned(&memory, 0x2000), first), (2, 0));
+        assert!(is_signalled(&call));
+    }
+
+    #[test]
+    fn driver_that_wants_no_signal_gets_none() {
+        let memory = memory();
+        let (mut ring, call) = ring(&memory, 0x2000, &[0, 1]);
+        memory.write_obj(1u16, GuestAddress(AVAIL)).unwrap();
+        ring.push(&memory, &[used(0)]);
+        assert!(!is_signalled(&call));
+        memory.write_obj(0u16, GuestAddress(AVAIL)).unwrap();
+        ring.push(&memory, &[used(1)]);
+        assert!(is_signalled(&call));
+    }
+
+    #[test]
+    fn ring_without_a_kick_fd_is_stopped() {
+        let memory = memory();
+        let (mut ring, _call) = ring(&memory, 0x2000, &[0]);
+        ring.set_kick(None);
+        assert!(ring.pop(&memory).is_none());
+        ring.set_kick(Some(event().1));
+        assert!(ring.activate(&memory));
+        assert!(ring.pop(&memory).is_some());
     }
 }

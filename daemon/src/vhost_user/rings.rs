@@ -112,19 +112,23 @@ impl Rings {
         self.lock().rings.get_mut(index).is_some_and(change)
     }
 
-    /// Replaces the kick fd of a ring, which starts it.
+    /// Replaces the kick fd of a ring, which starts it, or stops it without one.
     ///
     /// # Errors
     /// [`Errno::INVAL`] for an index that does not exist, or the error of epoll_ctl.
     pub fn set_kick(&self, index: usize, kick: Option<File>) -> Result<(), Errno> {
         let mut state = self.lock();
         let ring = state.rings.get_mut(index).ok_or(Errno::INVAL)?;
+        let stops = kick.is_none();
         if let Some(kick) = &kick {
             self.reactor
                 .add(kick, u64::try_from(index).unwrap_or(u64::MAX))?;
         }
         if let Some(old) = ring.set_kick(kick) {
             self.reactor.remove(&old);
+        }
+        if stops {
+            self.pause(&mut state);
         }
         self.update(&mut state);
         Ok(())
@@ -160,7 +164,6 @@ impl Rings {
             self.reactor.remove(&kick);
         }
         ring.set_call(None);
-        ring.deactivate();
         let position = ring.position();
         self.pause(&mut state);
         Ok(position)
