@@ -4,7 +4,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Offset of `events_clear`, the only field a driver writes.
-pub const EVENTS_CLEAR_OFFSET: u32 = 4;
+const EVENTS_CLEAR_OFFSET: usize = 4;
 
 /// Event: the display configuration changed.
 pub const EVENT_DISPLAY: u32 = 1 << 0;
@@ -54,6 +54,20 @@ impl Config {
     }
 }
 
+/// The bits that a write of `bytes` at `offset` sets in `events_clear`. It may cover the field in
+/// part, or others too, as QEMU's writes of the whole structure do.
+pub fn events_clear(offset: u32, bytes: &[u8]) -> u32 {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let mut field = [0; 4];
+    for (place, byte) in field.iter_mut().enumerate() {
+        let written = (EVENTS_CLEAR_OFFSET + place)
+            .checked_sub(start)
+            .and_then(|index| bytes.get(index));
+        *byte = written.copied().unwrap_or(0);
+    }
+    u32::from_le_bytes(field)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +91,28 @@ mod tests {
         assert_eq!(CONFIG.read(16, 8), [0, 16, 0, 0, 0, 0, 0, 0]);
         assert_eq!(CONFIG.read(200, 3), [0, 0, 0]);
         assert_eq!(CONFIG.read(u32::MAX, 2), [0, 0]);
+    }
+
+    #[test]
+    fn writes_of_the_field_clear_wherever_they_begin_and_end() {
+        let field = 0x0403_0201u32.to_le_bytes();
+        let whole = [&[0xff; 4], field.as_slice(), &[0xff; 12]].concat();
+        for (offset, bytes, bits) in [
+            (4, field.as_slice(), 0x0403_0201),
+            (0, &whole, 0x0403_0201),
+            (4, &[1], 1),
+            (5, &field[1..], 0x0403_0200),
+            (6, &[3, 4, 5, 6, 7, 8], 0x0403_0000),
+            (3, &[0xff, 1], 1),
+        ] {
+            assert_eq!(events_clear(offset, bytes), bits, "{offset}");
+        }
+    }
+
+    #[test]
+    fn writes_beside_the_field_clear_nothing() {
+        for (offset, len) in [(0, 4), (8, 12), (4, 0), (20, 4), (u32::MAX, 8)] {
+            assert_eq!(events_clear(offset, &vec![0xff; len]), 0, "{offset}");
+        }
     }
 }
