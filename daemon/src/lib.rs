@@ -10,6 +10,7 @@ pub mod device;
 mod heap;
 pub mod limiter;
 pub mod listen;
+pub mod mailbox;
 pub mod memory;
 pub mod queue;
 pub mod reactor;

@@ -14,12 +14,15 @@ use thiserror::Error;
 use tracing::{error, info};
 use vhost::vhost_user::Error as VhostUserError;
 
-use crate::device::display::Outputs;
+use crate::device::config_space::ConfigSpace;
+use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
+use crate::mailbox::Mailbox;
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
 use crate::vhost_user::back_channel::BackChannel;
+use crate::vhost_user::config_events::ConfigEvents;
 use crate::vhost_user::connection::{Connection, is_hang_up};
 use crate::vhost_user::handler::{Handler, Offer};
 use crate::vhost_user::memory_table::ExportedFiles;
@@ -83,6 +86,26 @@ pub struct UserSignals<'a> {
     pub status: BorrowedFd<'a>,
 }
 
+/// Changes a device that runs; usable from any thread.
+#[derive(Clone, Debug)]
+pub struct Control {
+    orders: Arc<Orders>,
+    outputs: usize,
+}
+
+impl Control {
+    /// Plugs these displays into the first outputs, in place of those that were there, and tells
+    /// the guest.
+    ///
+    /// # Errors
+    /// [`DisplayError::TooMany`]: the number of outputs stays what it was at the start.
+    pub fn set_displays(&self, displays: &[Mode]) -> Result<(), DisplayError> {
+        let outputs = Outputs::new(self.outputs, displays)?;
+        self.orders.displays.put(outputs);
+        Ok(())
+    }
+}
+
 /// Makes the renderer, in the device thread, where it stays.
 pub type RendererFactory =
     Box<dyn FnOnce(FenceSink) -> Result<Box<dyn Renderer>, RendererError> + Send>;
@@ -94,6 +117,7 @@ pub struct Daemon {
     channel: Arc<BackChannel>,
     exported: Arc<ExportedFiles>,
     orders: Arc<Orders>,
+    outputs: usize,
     ended: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
 }
@@ -112,6 +136,7 @@ impl Daemon {
         let orders = Arc::new(Orders {
             stop: Wake::new()?,
             status: Wake::new()?,
+            displays: Mailbox::new()?,
         });
         let ended = Arc::new(Wake::new()?);
         let fences = FenceSink::new()?;
@@ -123,7 +148,7 @@ impl Daemon {
         let (ready, renderer_ready) = mpsc::channel();
         let thread = std::thread::Builder::new().name("gpu".into()).spawn({
             let (rings, ended) = (Arc::clone(&rings), Arc::clone(&ended));
-            let orders = Arc::clone(&orders);
+            let (orders, channel) = (Arc::clone(&orders), Arc::clone(&channel));
             move || {
                 let renderer = match factory(fences.clone()) {
                     Ok(renderer) => renderer,
@@ -139,32 +164,24 @@ impl Daemon {
                     outputs: options.outputs,
                     quotas: options.quotas,
                 };
-                let _ = ready.send(Ok((config.features, capsets)));
+                let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
+                let _ = ready.send(Ok((config.features, Arc::clone(&space))));
+                let events = ConfigEvents::new(space, channel);
                 let device = Device::new(config, renderer, window);
-                if let Err(error) = Worker::new(device, rings, reactor, fences, orders).run() {
+                let worker = Worker::new(device, rings, reactor, fences, orders, events);
+                if let Err(error) = worker.run() {
                     error!(%error, "device thread failed");
                 }
                 ended.send();
             }
         })?;
-        let (features, capsets) = renderer_ready.recv().map_err(|_| ServeError::Worker)??;
+        let (features, config) = renderer_ready.recv().map_err(|_| ServeError::Worker)??;
 
-        let config = Config {
-            num_scanouts: u32::try_from(options.outputs.count()).unwrap_or(1).into(),
-            num_capsets: u32::try_from(capsets).unwrap_or(0).into(),
-            blob_alignment: u32::try_from(page_size).unwrap_or(4096).into(),
-            ..Config::default()
-        };
-        let Options {
-            window_size,
-            memory_slots,
-            ..
-        } = options;
         let offer = Offer {
             features,
             config,
-            window_size,
-            memory_slots,
+            window_size: options.window_size,
+            memory_slots: options.memory_slots,
         };
         Ok(Self {
             offer,
@@ -172,9 +189,18 @@ impl Daemon {
             channel,
             exported,
             orders,
+            outputs: options.outputs.count(),
             ended,
             thread: Some(thread),
         })
+    }
+
+    /// A door to the device, which stays usable while it is served.
+    pub fn control(&self) -> Control {
+        Control {
+            orders: Arc::clone(&self.orders),
+            outputs: self.outputs,
+        }
     }
 
     /// Serves the front-end on `stream` until it hangs up or the user asks to quit.
@@ -244,5 +270,15 @@ fn features(capsets: usize) -> Features {
     match capsets {
         0 => two_d,
         _ => two_d | Features::VIRGL | Features::CONTEXT_INIT,
+    }
+}
+
+fn config_space(device: &DeviceConfig, capsets: usize) -> Config {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).into();
+    Config {
+        num_scanouts: number(device.outputs.count()),
+        num_capsets: number(capsets),
+        blob_alignment: u32::try_from(device.blob_alignment).unwrap_or(4096).into(),
+        ..Config::default()
     }
 }

@@ -4,14 +4,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use coherd_protocol::gpu::Response;
+use coherd_protocol::gpu::config::EVENT_DISPLAY;
 use rustix::io::Errno;
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
+use crate::device::display::Outputs;
 use crate::device::{Device, QueueKind, Reply, Stopped};
+use crate::mailbox::Mailbox;
 use crate::memory::GuestMemory;
 use crate::queue::Exchange;
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::FenceSink;
+use crate::vhost_user::config_events::ConfigEvents;
 use crate::vhost_user::ring::Used;
 use crate::vhost_user::rings::{CONTROL, Epoch, NUM_QUEUES, Rings};
 
@@ -24,6 +28,7 @@ const TOKEN_RENDERER: u64 = 102;
 const TOKEN_STOP: u64 = 103;
 const TOKEN_STATUS: u64 = 104;
 const TOKEN_LOSSES: u64 = 105;
+const TOKEN_DISPLAYS: u64 = 106;
 
 /// Chains served at a time, so that a guest that never stops asking leaves room for everything
 /// else that wakes this thread.
@@ -45,6 +50,8 @@ pub struct Orders {
     pub stop: Wake,
     /// Log what the device holds.
     pub status: Wake,
+    /// Plug displays in and out.
+    pub displays: Mailbox<Outputs>,
 }
 
 /// See the module's description.
@@ -54,6 +61,7 @@ pub struct Worker {
     reactor: Arc<Reactor>,
     fences: FenceSink,
     orders: Arc<Orders>,
+    events: ConfigEvents,
     epoch: Epoch,
     /// What has woken the thread.
     tokens: Vec<u64>,
@@ -75,6 +83,7 @@ impl Worker {
         reactor: Arc<Reactor>,
         fences: FenceSink,
         orders: Arc<Orders>,
+        events: ConfigEvents,
     ) -> Self {
         Self {
             device,
@@ -82,6 +91,7 @@ impl Worker {
             reactor,
             fences,
             orders,
+            events,
             epoch: Epoch::default(),
             tokens: Vec::new(),
             exchange: Exchange::default(),
@@ -113,6 +123,7 @@ impl Worker {
         self.reactor.add(&self.fences, TOKEN_FENCES)?;
         self.reactor.add(&self.orders.stop, TOKEN_STOP)?;
         self.reactor.add(&self.orders.status, TOKEN_STATUS)?;
+        self.reactor.add(&self.orders.displays, TOKEN_DISPLAYS)?;
         if let Some(death) = self.device.renderer_mut().death() {
             self.reactor.add(death, TOKEN_RENDERER)?;
         }
@@ -145,6 +156,7 @@ impl Worker {
                     self.orders.status.take();
                     self.device.log_status();
                 }
+                TOKEN_DISPLAYS => self.change_displays(),
                 ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
             }
         }
@@ -163,10 +175,22 @@ impl Worker {
         if epoch.life != self.epoch.life {
             self.parked = None;
             self.device.reset(epoch.features);
+            self.events.reset();
         }
         self.epoch = epoch;
         self.rings.flush();
+        self.events.resume();
         (0..NUM_QUEUES).for_each(|ring| self.serve(ring));
+    }
+
+    fn change_displays(&mut self) {
+        let Some(outputs) = self.orders.displays.take() else {
+            return;
+        };
+        if self.device.set_displays(outputs) {
+            info!(%outputs, "displays changed");
+            self.events.raise(EVENT_DISPLAY);
+        }
     }
 
     fn serve_unfinished(&mut self) {

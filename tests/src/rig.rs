@@ -8,8 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use coherd::device::display::{DisplayError, Mode};
 use coherd::listen::{ListenError, Socket};
-use coherd::serve::{Daemon, Options, RendererFactory, ServeError, UserSignals};
+use coherd::serve::{Control, Daemon, Options, RendererFactory, ServeError, UserSignals};
 use thiserror::Error;
 
 use crate::driver::{DriverError, Gpu};
@@ -31,6 +32,9 @@ pub enum RigError {
     /// The daemon ended with an error.
     #[error("daemon failed: {0:?}")]
     Daemon(#[from] ServeError),
+    /// The displays are impossible.
+    #[error("displays are impossible")]
+    Displays(#[from] DisplayError),
     /// The daemon still runs.
     #[error("daemon does not end")]
     StillServing,
@@ -52,6 +56,7 @@ pub enum RigError {
 #[derive(Debug)]
 pub struct Server {
     result: mpsc::Receiver<Result<(), RigError>>,
+    control: Control,
     quit: UnixStream,
     status: UnixStream,
 }
@@ -60,7 +65,7 @@ impl Server {
     /// Serves one connection on a socket pair, whose other end is returned.
     ///
     /// # Errors
-    /// [`RigError::Setup`]
+    /// [`RigError::Setup`] and [`RigError::Daemon`]
     pub fn pair(
         options: Options,
         factory: RendererFactory,
@@ -73,7 +78,7 @@ impl Server {
     /// Serves one connection on `path`, where it listens once this returns.
     ///
     /// # Errors
-    /// [`RigError::Setup`] and [`RigError::Listen`]
+    /// [`RigError::Setup`], [`RigError::Listen`] and [`RigError::Daemon`]
     pub fn listen(
         path: &Path,
         options: Options,
@@ -90,12 +95,13 @@ impl Server {
         let (quit, quit_reader) = UnixStream::pair()?;
         let (status, status_reader) = UnixStream::pair()?;
         let (sender, result) = mpsc::channel();
+        let daemon = Daemon::start(options, factory)?;
+        let control = daemon.control();
         let serve = move || {
             let user = UserSignals {
                 quit: quit_reader.as_fd(),
                 status: status_reader.as_fd(),
             };
-            let daemon = Daemon::start(options, factory)?;
             match socket.accept(user.quit)? {
                 Some(stream) => Ok(daemon.serve(stream, &user)?),
                 None => Ok(()),
@@ -109,6 +115,7 @@ impl Server {
             })?;
         Ok(Self {
             result,
+            control,
             quit,
             status,
         })
@@ -130,6 +137,14 @@ impl Server {
     pub fn ask_for_status(&self) -> Result<(), RigError> {
         rustix::io::write(&self.status, b"s").map_err(io::Error::from)?;
         Ok(())
+    }
+
+    /// Plugs displays into the first outputs, as SIGHUP does.
+    ///
+    /// # Errors
+    /// [`RigError::Displays`]
+    pub fn set_displays(&self, displays: &[Mode]) -> Result<(), RigError> {
+        Ok(self.control.set_displays(displays)?)
     }
 
     /// Waits for the daemon's end, and that of its device thread.

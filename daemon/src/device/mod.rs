@@ -5,6 +5,7 @@ mod account;
 mod blob;
 mod capset;
 mod charge;
+pub mod config_space;
 mod context;
 mod cursor;
 pub mod display;

@@ -8,8 +8,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use coherd_protocol::gpu::config::EVENTS_CLEAR_OFFSET;
-use coherd_protocol::gpu::{Config, Features};
+use coherd_protocol::gpu::Features;
 use thiserror::Error;
 use tracing::{debug, info};
 use vhost::vhost_user::message::{
@@ -25,6 +24,7 @@ use super::back_channel::BackChannel;
 use super::features;
 use super::memory_table::{ExportedFiles, MemoryTable, MemoryTableError};
 use super::rings::{NUM_QUEUES, Rings};
+use crate::device::config_space::ConfigSpace;
 
 /// Largest number of memory regions with CONFIGURE_MEM_SLOTS, as in vhost-user-backend.
 const MAX_MEM_SLOTS: u64 = 509;
@@ -54,7 +54,7 @@ pub struct Offer {
     /// Device feature bits.
     pub features: Features,
     /// Configuration space.
-    pub config: Config,
+    pub config: Arc<ConfigSpace>,
     /// Bytes of the window; a power of two.
     pub window_size: u64,
     /// Offer CONFIGURE_MEM_SLOTS.
@@ -249,10 +249,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
         bytes: &[u8],
         _flags: VhostUserConfigFlags,
     ) -> Result<()> {
-        if let (EVENTS_CLEAR_OFFSET, Ok(clear)) = (offset, <[u8; 4]>::try_from(bytes)) {
-            let events = self.offer.config.events_read.get() & !u32::from_le_bytes(clear);
-            self.offer.config.events_read.set(events);
-        }
+        self.offer.config.write(offset, bytes);
         Ok(())
     }
 

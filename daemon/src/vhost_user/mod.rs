@@ -4,6 +4,7 @@
 //! our own, because vhost-user-backend hides what the rules for QEMU and crosvm need.
 
 pub mod back_channel;
+pub mod config_events;
 pub mod connection;
 pub mod features;
 pub mod handler;

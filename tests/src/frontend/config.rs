@@ -71,6 +71,9 @@ pub struct Config {
     pub queue_size: u16,
     /// Bytes of the configuration space that QEMU was told.
     pub config_size: u32,
+    /// Whether QEMU's device interrupts the guest for a new configuration; `vhost-user-gpu`
+    /// refuses to.
+    pub takes_config_changes: bool,
     /// How long the front-end waits for anything.
     pub timeout: Duration,
 }
@@ -93,6 +96,7 @@ impl Config {
             queues: 2,
             queue_size: 256,
             config_size: 24,
+            takes_config_changes: true,
             timeout: Duration::from_secs(10),
         }
     }

@@ -8,7 +8,7 @@ pub enum Fault {
     /// QEMU has no device to look at while the rings are stopped.
     #[error("QEMU: SIGSEGV, request {request} was executed while the device was stopped")]
     NullDevice {
-        /// SHMEM_MAP or SHMEM_UNMAP.
+        /// SHMEM_MAP, SHMEM_UNMAP or CONFIG_CHANGE_MSG.
         request: u32,
     },
     /// QEMU maps what KVM cannot.

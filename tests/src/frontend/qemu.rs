@@ -163,7 +163,17 @@ pub(super) fn serve(shared: &Shared, request: BackRequest) -> Result<(), Fault> 
     let code = request.header.request;
     let value = match BackendReq::try_from(code) {
         Ok(BackendReq::SHMEM_MAP | BackendReq::SHMEM_UNMAP) => return serve_map(shared, request),
+        Ok(BackendReq::CONFIG_CHANGE_MSG) if !shared.takes_config_changes => {
+            shared.log.push(Event::Refused {
+                request: code,
+                reason: "no configuration notifier".to_owned(),
+            });
+            1
+        }
         Ok(BackendReq::CONFIG_CHANGE_MSG) => {
+            if !shared.is_running() {
+                return Err(Fault::NullDevice { request: code });
+            }
             shared.log.push(Event::ConfigChanged);
             0
         }

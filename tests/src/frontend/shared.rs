@@ -28,6 +28,7 @@ use super::window::Window;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) flavour: Flavour,
+    pub(super) takes_config_changes: bool,
     pub(super) timeout: Duration,
     pub(super) log: Arc<Log>,
     pub(super) gates: Arc<Gates>,
@@ -53,6 +54,7 @@ impl Shared {
         };
         Ok(Self {
             flavour: session.config.flavour,
+            takes_config_changes: session.config.takes_config_changes,
             timeout: session.config.timeout,
             log,
             gates: Arc::default(),

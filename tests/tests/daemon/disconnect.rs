@@ -163,8 +163,7 @@ fn renderer_that_does_not_start_is_an_error() {
     use coherd::renderer::RendererError;
 
     let fail = |_| Err(RendererError::Failed("no GPU".to_owned()));
-    let (server, _stream) = Server::pair(Options::default(), Box::new(fail)).unwrap();
-    let result = server.finish();
+    let result = Server::pair(Options::default(), Box::new(fail));
     assert!(matches!(
         result,
         Err(RigError::Daemon(ServeError::Renderer(_)))

@@ -120,43 +120,6 @@ fn second_claim_of_the_device_is_no_error() {
 }
 
 #[test]
-fn configuration_is_read_at_any_place_in_exactly_the_size_asked_for() {
-    let rig = Rig::new(Flavour::Crosvm).unwrap();
-    let whole = [0u32, 0, 1, 1, 4096].map(u32::to_le_bytes).concat();
-    for (offset, size) in [
-        (0, 4),
-        (0, 20),
-        (8, 8),
-        (12, 4),
-        (16, 4),
-        (16, 16),
-        (0, 200),
-    ] {
-        let mut expected: Vec<u8> = whole.iter().skip(offset).copied().collect();
-        expected.resize(size, 0);
-        let (offset, size) = (u32::try_from(offset).unwrap(), u32::try_from(size).unwrap());
-        let read = rig.frontend.get_config(offset, size).unwrap();
-        assert_eq!(read, expected, "{offset}+{size}");
-    }
-    for (offset, size) in [(20, 4), (100, 1), (252, 4), (4092, 4)] {
-        let read = rig.frontend.get_config(offset, size).unwrap();
-        assert!(read.iter().all(|byte| *byte == 0), "{offset}+{size}");
-    }
-    rig.finish().unwrap();
-}
-
-#[test]
-fn configuration_write_is_taken_by_every_vmm() {
-    for flavour in ALL {
-        let rig = Rig::new(flavour).unwrap();
-        rig.frontend.set_config(4, &1u32.to_le_bytes()).unwrap();
-        let read = rig.frontend.get_config(0, 20).unwrap();
-        assert_eq!(read[..4], [0; 4]);
-        rig.finish().unwrap();
-    }
-}
-
-#[test]
 fn capset_is_the_renderers() {
     let mut rig = Rig::new(Flavour::Qemu).unwrap();
     let info = rig.gpu.capset_info(0).unwrap();

@@ -4,11 +4,13 @@
 
 mod blobs;
 mod commands;
+mod config_space;
 mod contexts;
 mod crosvm_reset;
 mod disconnect;
 mod fences;
 mod handshake;
+mod hot_plug;
 mod interrupt;
 mod map_barrier;
 mod memory_table;
@@ -70,6 +72,14 @@ fn pending_fence(rig: &mut Rig) -> (Fence, Token) {
     let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
     assert!(rig.host.wait_fence(fence, rig.frontend.deadline()));
     (fence, token)
+}
+
+/// Waits until the guest sees a first display that is so many pixels wide.
+fn until_width(rig: &mut Rig, width: u32) {
+    let deadline = rig.frontend.deadline();
+    while rig.gpu.display_info().unwrap()[0].rect.width.get() != width {
+        assert!(!deadline.passed(), "displays do not change");
+    }
 }
 
 /// Quotas of a VM with so many mappings.
