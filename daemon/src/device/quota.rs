@@ -5,11 +5,8 @@
 
 use std::ops::RangeInclusive;
 
-use coherd_protocol::gpu::limits::MAX_REQUEST_LEN;
+use coherd_protocol::gpu::limits::{MAX_QUEUE_SIZE, MAX_REQUEST_LEN};
 use thiserror::Error;
-
-/// Largest queue: a driver has no more commands, hence no more fences, in flight.
-const MAX_IN_FLIGHT: u64 = 1024;
 
 /// Something that a guest can make grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +101,8 @@ impl Quota {
             (Self::Contexts, Scope::Vm) => 512,
             // QEMU aborts at 512 memory regions, those of its RAM included.
             (Self::Mappings, _) => 480,
-            (Self::Fences, Scope::Vm) => 4 * MAX_IN_FLIGHT,
-            (Self::Fences, Scope::Context) => 2 * MAX_IN_FLIGHT,
+            // A driver has no more commands in flight.
+            (Self::Fences, _) => MAX_QUEUE_SIZE as u64,
             (Self::SubmitBytes, Scope::Vm) => MAX_REQUEST_LEN as u64,
             (Self::BackingEntries, Scope::Vm) => 4 << 20,
             _ => return None,
@@ -117,9 +114,7 @@ impl Quota {
         match self {
             // KVM has no more slots.
             Self::Mappings => 1..=32_000,
-            // A driver that does nothing wrong is never refused: what it waits for would come
-            // too early.
-            Self::Fences => MAX_IN_FLIGHT..=1 << 20,
+            Self::Fences => 1..=MAX_QUEUE_SIZE as u64,
             Self::SubmitBytes => 4..=MAX_REQUEST_LEN as u64,
             Self::Resources | Self::Attachments | Self::Contexts => 1..=1 << 24,
             Self::BlobBytes | Self::ImageBytes | Self::BackingEntries => 1..=1 << 50,
@@ -213,7 +208,7 @@ mod tests {
         let mut quotas = Quotas::default();
         let no_quota = quotas.set(Scope::Context, Quota::Contexts, 1);
         assert_eq!(no_quota, Err(QuotaError::NotOfContexts("contexts")));
-        let too_few = quotas.set(Scope::Vm, Quota::Fences, 1023).unwrap_err();
-        assert_eq!(too_few.to_string(), "fences must be from 1024 to 1048576");
+        let too_many = quotas.set(Scope::Vm, Quota::Fences, 1025).unwrap_err();
+        assert_eq!(too_many.to_string(), "fences must be from 1 to 1024");
     }
 }

@@ -14,11 +14,10 @@ use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use coherd_protocol::gpu::limits::MAX_QUEUE_SIZE;
+
 use crate::memory::GuestMemory;
 use crate::reactor;
-
-/// Largest queue a front-end may set, in descriptors.
-pub const MAX_QUEUE_SIZE: u16 = 1024;
 
 /// Bytes of an element of the used ring.
 const USED_ELEMENT: u64 = 8;

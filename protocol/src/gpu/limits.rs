@@ -3,6 +3,9 @@
 //! A guest chooses every length in a command, so each one has a bound that holds before anything
 //! is allocated for it.
 
+/// Descriptors of a queue. As many commands can be in flight.
+pub const MAX_QUEUE_SIZE: u16 = 1024;
+
 /// Bytes of a request that are copied out of guest memory, trailing arrays included.
 pub const MAX_REQUEST_LEN: usize = 4 << 20;
 

@@ -4,6 +4,7 @@
 use coherd::device::quota::{Quota, Quotas, Scope};
 use coherd::serve::Options;
 use coherd_protocol::gpu::Format;
+use coherd_protocol::gpu::header::Timeline;
 use coherd_tests::driver::{Blob, DriverError, Gpu};
 use coherd_tests::frontend::{Config, Flavour};
 use coherd_tests::renderer::{CAPSET, Recipe};
@@ -257,22 +258,28 @@ fn reset_gives_everything_back() {
 }
 
 #[test]
-fn fences_that_a_driver_has_in_flight_are_always_within_the_quota() {
-    let mut rig = rig_with(Scope::Context, Quota::Fences, 1024);
-    let mut pending = Vec::new();
-    // Two descriptors each.
-    for _ in 0..rig.frontend.rings()[0].layout().size / 2 {
-        pending.push(pending_fence(&mut rig));
-    }
-    let (last, _) = *pending.last().unwrap();
-    rig.host.signal(last);
-    for (_, token) in pending {
+fn fences() {
+    for scope in [Scope::Vm, Scope::Context] {
+        let mut rig = rig_with(scope, Quota::Fences, 2);
+        let (_, first) = pending_fence(&mut rig);
+        let (second, _) = pending_fence(&mut rig);
+
+        let refused = rig.gpu.next_fence(second.timeline);
+        let refused = rig.gpu.submit_3d_fenced(CTX, &[], refused).unwrap();
+        let global = rig.gpu.next_fence(Timeline::Global);
+        let other = rig.gpu.submit_3d_fenced(OTHER, &[], global).unwrap();
+
         let deadline = rig.frontend.deadline();
-        rig.gpu
-            .wait(token, deadline)
-            .unwrap()
-            .expect_code(0x1100)
-            .unwrap();
+        let other = rig.gpu.wait(other, deadline).unwrap().code();
+        assert_eq!(other == OUT_OF_MEMORY, scope == Scope::Vm, "{other:#x}");
+        // Nothing overtakes the fences before it.
+        assert_eq!(rig.gpu.try_take(refused).unwrap(), None);
+        rig.host.signal(second);
+        let refused = rig.gpu.wait(refused, deadline).unwrap();
+        assert_eq!(refused.code(), OUT_OF_MEMORY);
+        let first = rig.gpu.wait(first, deadline).unwrap();
+        assert_eq!(first.code(), 0x1100);
+        pending_fence(&mut rig);
+        rig.finish().unwrap();
     }
-    rig.finish().unwrap();
 }
