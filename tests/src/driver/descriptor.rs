@@ -1,6 +1,6 @@
 //! Buffers, and the descriptors that name them to the device.
 
-use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use vm_memory::GuestAddress;
 
 /// A piece of guest memory.
@@ -28,6 +28,12 @@ pub struct Descriptor {
 impl Descriptor {
     /// Bytes of a descriptor.
     pub const LEN: u64 = 16;
+    /// `flags`: the chain goes on at `next`.
+    pub const NEXT: u16 = flag(VRING_DESC_F_NEXT);
+    /// `flags`: the device writes.
+    pub const WRITE: u16 = flag(VRING_DESC_F_WRITE);
+    /// `flags`: a table of descriptors.
+    pub const INDIRECT: u16 = flag(VRING_DESC_F_INDIRECT);
 
     /// The descriptor as it lies in a table.
     pub fn to_bytes(self) -> Vec<u8> {
@@ -45,9 +51,7 @@ impl Descriptor {
 pub(super) fn descriptors(read: &[Buffer], write: &[Buffer]) -> Vec<Descriptor> {
     let last = (read.len() + write.len()).saturating_sub(1);
     let readable = read.iter().map(|buffer| (buffer, 0));
-    let writable = write
-        .iter()
-        .map(|buffer| (buffer, flag(VRING_DESC_F_WRITE)));
+    let writable = write.iter().map(|buffer| (buffer, Descriptor::WRITE));
     readable
         .chain(writable)
         .enumerate()
@@ -57,7 +61,7 @@ pub(super) fn descriptors(read: &[Buffer], write: &[Buffer]) -> Vec<Descriptor> 
             flags: if position == last {
                 flags
             } else {
-                flags | flag(VRING_DESC_F_NEXT)
+                flags | Descriptor::NEXT
             },
             next: 0,
         })

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{Ordering, fence};
 
 use thiserror::Error;
-use virtio_bindings::virtio_ring::{
-    VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_USED_F_NO_NOTIFY,
-};
+use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
 use super::descriptor::{Buffer, Descriptor, descriptors, flag};
@@ -108,7 +106,7 @@ impl Virtqueue {
         let indirect = Descriptor {
             addr: table.0,
             len,
-            flags: flag(VRING_DESC_F_INDIRECT),
+            flags: Descriptor::INDIRECT,
             next: 0,
         };
         self.write_descriptor(indexes.first().copied().unwrap_or(0), indirect)?;
@@ -227,16 +225,24 @@ impl Virtqueue {
     /// [`VirtqueueError::Memory`].
     pub fn enable_interrupt(&self) -> Result<bool, VirtqueueError> {
         if self.event_idx {
-            let size = u64::from(self.layout.size);
-            let addr = self.layout.avail.unchecked_add(4 + 2 * size);
-            self.memory
-                .store(self.last_used.to_le(), addr, Ordering::Relaxed)?;
+            self.enable_interrupt_after(0)?;
         } else {
             self.memory
                 .store(0u16, self.layout.avail, Ordering::Relaxed)?;
         }
         fence(Ordering::SeqCst);
         self.has_used()
+    }
+
+    /// With EVENT_IDX, asks for an interrupt when `count` chains and one more are returned.
+    ///
+    /// # Errors
+    /// [`VirtqueueError::Memory`].
+    pub fn enable_interrupt_after(&self, count: u16) -> Result<(), VirtqueueError> {
+        let size = u64::from(self.layout.size);
+        let addr = self.layout.avail.unchecked_add(4 + 2 * size);
+        let event = self.last_used.wrapping_add(count);
+        Ok(self.memory.store(event.to_le(), addr, Ordering::Relaxed)?)
     }
 
     /// Asks for no interrupts, as far as the ring can say that.

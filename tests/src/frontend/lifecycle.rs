@@ -2,6 +2,8 @@
 
 use std::sync::MutexGuard;
 
+use vhost::vhost_user::message::FrontendReq;
+
 use super::config::{Flavour, protocol};
 use super::error::FrontendError;
 use super::fault::Fault;
@@ -96,10 +98,18 @@ impl Shared {
         }
     }
 
-    /// Resets the device: what stop does, and what the VMM then does to the window.
-    pub(super) fn reset(&self) -> Result<(), FrontendError> {
+    /// Resets the device: what stop does, or RESET_DEVICE alone, and what the VMM then does to
+    /// the window.
+    pub(super) fn reset(&self, by_request: bool) -> Result<(), FrontendError> {
         let (turn, mut session) = self.enter()?;
-        if self.is_running() {
+        if by_request {
+            if !session.has(protocol::RESET_DEVICE) {
+                return Err(FrontendError::Missing("RESET_DEVICE"));
+            }
+            let request = FrontendReq::RESET_DEVICE;
+            session.channel.tell_acked(request, &[], &[])?;
+            self.set_running(false)?;
+        } else if self.is_running() {
             self.deactivate_entered(turn.as_ref(), &session)?;
         }
         let window = self
@@ -112,6 +122,25 @@ impl Shared {
             session.stale_slots |= session.has(protocol::CONFIGURE_MEM_SLOTS);
         }
         Ok(())
+    }
+
+    /// Sends SET_FEATURES.
+    pub(super) fn send_features(&self) -> Result<(), FrontendError> {
+        let (_turn, session) = self.enter()?;
+        let features = session.features().to_ne_bytes();
+        session
+            .channel
+            .tell(FrontendReq::SET_FEATURES, &features, &[])
+    }
+
+    /// Sends the memory table again.
+    pub(super) fn repeat_memory(&self) -> Result<(), FrontendError> {
+        let (_turn, mut session) = self.enter()?;
+        if self.flavour == Flavour::Qemu {
+            let table = self.table(&session)?;
+            return qemu::send_table(&mut session, &table);
+        }
+        session.set_mem_table(&session.ram.table()?)
     }
 
     /// Reads the configuration space as a guest's access does.

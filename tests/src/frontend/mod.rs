@@ -141,7 +141,32 @@ impl Frontend {
     /// # Errors
     /// See [`FrontendError`].
     pub fn reset(&self) -> Result<(), FrontendError> {
-        self.shared.settle(self.shared.reset())
+        self.shared.settle(self.shared.reset(false))
+    }
+
+    /// The guest resets the device, and the VMM passes that on as RESET_DEVICE without stopping a
+    /// ring first.
+    ///
+    /// # Errors
+    /// [`FrontendError::Missing`] if RESET_DEVICE was not negotiated.
+    pub fn reset_device(&self) -> Result<(), FrontendError> {
+        self.shared.settle(self.shared.reset(true))
+    }
+
+    /// The VMM sends SET_FEATURES, whatever the device does.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn send_features(&self) -> Result<(), FrontendError> {
+        self.shared.settle(self.shared.send_features())
+    }
+
+    /// The VMM sends the memory table again, whatever the device does.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn repeat_memory(&self) -> Result<(), FrontendError> {
+        self.shared.settle(self.shared.repeat_memory())
     }
 
     /// The guest reboots: [`Self::reset`] and [`Self::start`].

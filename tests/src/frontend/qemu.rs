@@ -126,7 +126,10 @@ fn enable(session: &Session, on: bool) -> Result<(), FrontendError> {
 }
 
 /// `vhost_user_set_mem_table`.
-fn send_table(session: &mut Session, table: &[TableRegion]) -> Result<(), FrontendError> {
+pub(super) fn send_table(
+    session: &mut Session,
+    table: &[TableRegion],
+) -> Result<(), FrontendError> {
     if session.has(protocol::CONFIGURE_MEM_SLOTS) {
         return send_slots(session, table);
     }

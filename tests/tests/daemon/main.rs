@@ -15,6 +15,7 @@ mod interrupt;
 mod map_barrier;
 mod memory_table;
 mod misuse;
+mod queue_misuse;
 mod queues;
 mod quotas;
 mod reset;
