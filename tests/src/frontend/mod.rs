@@ -175,6 +175,9 @@ impl Frontend {
     /// See [`FrontendError`].
     pub fn reboot(&self) -> Result<(), FrontendError> {
         self.reset()?;
+        // Every driver does. On libkrun it is the only request with an answer, without which the
+        // driver could kick a backend that has not heard of the reset.
+        self.get_config(0, 4)?;
         self.start()
     }
 

@@ -159,8 +159,10 @@ impl Host {
     /// # Errors
     /// What the eventfd reports.
     pub fn lose(&self, ctx_id: u32) -> Result<(), Errno> {
-        self.change(|state| state.lost.insert(ctx_id));
-        self.0.losses.signal()
+        self.change(|state| {
+            state.lost.insert(ctx_id);
+            self.0.losses.signal()
+        })
     }
 
     /// Number of the file behind a blob.
@@ -188,6 +190,11 @@ impl Host {
         self.lock().attached.contains(&(ctx_id, resource_id))
     }
 
+    /// Contexts, each with a blob that it may use.
+    pub fn attached(&self) -> BTreeSet<(u32, u32)> {
+        self.lock().attached.clone()
+    }
+
     /// What the daemon did wrong.
     pub fn complaints(&self) -> Vec<String> {
         self.lock().complaints.clone()
@@ -204,14 +211,14 @@ impl Host {
 
     /// Forgets that a context was lost.
     pub(super) fn forget_loss(&self, ctx_id: u32) {
-        let none_left = self.change(|state| {
+        let forgotten = self.change(|state| {
             state.lost.remove(&ctx_id);
-            state.lost.is_empty()
+            match state.lost.is_empty() {
+                true => self.0.losses.take().map(drop),
+                false => Ok(()),
+            }
         });
-        if none_left {
-            let taken = self.0.losses.take();
-            self.expect(taken.is_ok(), &"the eventfd of losses fails");
-        }
+        self.expect(forgotten.is_ok(), &"the eventfd of losses fails");
     }
 
     pub(super) fn execute(&self, operation: Operation) -> Result<(), RendererError> {

@@ -11,6 +11,7 @@ mod disconnect;
 mod fences;
 mod handshake;
 mod hot_plug;
+mod interleavings;
 mod interrupt;
 mod map_barrier;
 mod memory_table;
