@@ -6,7 +6,9 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod config;
 pub mod device;
+pub mod explain;
 mod heap;
 pub mod limiter;
 pub mod listen;
@@ -14,6 +16,7 @@ pub mod mailbox;
 pub mod memory;
 pub mod queue;
 pub mod reactor;
+pub mod reload;
 pub mod renderer;
 pub mod serve;
 pub mod size;

@@ -7,22 +7,27 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use clap::Parser;
-use coherd::cli::{Cli, RendererKind, capabilities};
-use coherd::device::quota::{Quota, Quotas, Scope};
+use coherd::cli::{Cli, capabilities};
+use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
+use coherd::explain::one_line;
 use coherd::listen::Socket;
+use coherd::reload::{Reloader, SetLogLevel};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
 use tracing::info;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Why the program cannot do what it was asked.
 #[derive(Debug, Error)]
 enum MainError {
-    #[error("no socket: pass --socket-path PATH or --fd N")]
+    #[error(
+        "no socket: pass --socket-path PATH or --fd N, or set one of them in the --config file"
+    )]
     NoSocket,
     #[cfg(not(feature = "venus"))]
     #[error("Venus is not compiled in: build coherd with --features venus, or pass --renderer 2d")]
@@ -31,51 +36,58 @@ enum MainError {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.print_capabilities {
-        return match writeln!(std::io::stdout(), "{}", capabilities()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
-    }
-    start_log(cli.log_level());
-    match run(&cli) {
+    let result = if cli.print_capabilities {
+        writeln!(std::io::stdout(), "{}", capabilities()).map_err(Into::into)
+    } else {
+        run(cli)
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut line = format!("coherd: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                line += &format!(": {error}");
-                cause = error.source();
-            }
-            let _ = writeln!(std::io::stderr(), "{line}");
+            let _ = writeln!(std::io::stderr(), "coherd: {}", one_line(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let settings = Settings::load(&cli.given, cli.config.as_deref())?;
+    if cli.check_config {
+        return Ok(());
+    }
+    let set_log_level = start_log(settings.log_level);
+    // An inherited fd is taken before others are opened, whose number it might have been.
+    let mut socket = match &settings.socket {
+        Some(SocketSource::Path(path)) => Socket::bind(path)?,
+        Some(SocketSource::Fd(fd)) => Socket::inherit(*fd)?,
+        None => return Err(MainError::NoSocket.into()),
+    };
     let quit = on_signals(&[SIGTERM, SIGINT])?;
     let status = on_signals(&[SIGUSR1])?;
+    let reload = on_signals(&[SIGHUP])?;
     let user = UserSignals {
         quit: quit.as_fd(),
         status: status.as_fd(),
     };
-    let mut socket = match (&cli.socket_path, cli.fd) {
-        (Some(path), _) => Socket::bind(path)?,
-        (None, Some(fd)) => Socket::inherit(fd)?,
-        (None, None) => return Err(MainError::NoSocket.into()),
-    };
     raise_open_files_limit();
-    let factory = renderer(cli)?;
-    let mut quotas = Quotas::default();
-    quotas.set(Scope::Vm, Quota::Mappings, cli.map_budget)?;
+    let factory = renderer(&settings)?;
     let options = Options {
-        window_size: cli.window_size,
-        quotas,
-        memory_slots: cli.mem_slots,
-        ..Options::default()
+        window_size: settings.window_size,
+        quotas: settings.quotas,
+        memory_slots: settings.mem_slots,
+        outputs: settings.device_outputs()?,
     };
     let daemon = Daemon::start(options, factory)?;
+    let reloader = Reloader {
+        flags: cli.given,
+        file: cli.config,
+        running: settings,
+        control: daemon.control(),
+        set_log_level,
+    };
+    std::thread::Builder::new()
+        .name("reload".into())
+        .spawn(|| reloader.run(reload))?;
     info!("ready");
     if let Some(stream) = socket.accept(user.quit)? {
         daemon.serve(stream, &user)?;
@@ -92,12 +104,12 @@ fn on_signals(signals: &[i32]) -> std::io::Result<UnixStream> {
     Ok(reader)
 }
 
-fn renderer(cli: &Cli) -> Result<RendererFactory, Box<dyn Error>> {
-    match cli.renderer {
+fn renderer(settings: &Settings) -> Result<RendererFactory, Box<dyn Error>> {
+    match settings.renderer {
         RendererKind::TwoD => Ok(Box::new(|_| Ok(Box::new(NoRenderer)))),
         #[cfg(feature = "venus")]
         RendererKind::Venus => {
-            let host = coherd::renderer::venus::Host::find(cli.render_node.as_deref())?;
+            let host = coherd::renderer::venus::Host::find(settings.render_node.as_deref())?;
             Ok(Box::new(move |fences| Ok(Box::new(host.start(fences)?))))
         }
         #[cfg(not(feature = "venus"))]
@@ -105,11 +117,9 @@ fn renderer(cli: &Cli) -> Result<RendererFactory, Box<dyn Error>> {
     }
 }
 
-fn start_log(level: LevelFilter) {
-    // A guest can make virtio-queue log an error with each descriptor.
-    let filter = Targets::new()
-        .with_default(level)
-        .with_target("virtio_queue", LevelFilter::OFF);
+/// Starts the log and returns what changes its level.
+fn start_log(level: LogLevel) -> SetLogLevel {
+    let (filter, handle) = reload::Layer::new(filter_of(level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -118,6 +128,17 @@ fn start_log(level: LevelFilter) {
         .with(filter)
         .with(lines)
         .init();
+    Box::new(move |level| {
+        // The log lives as long as the process.
+        let _ = handle.reload(filter_of(level));
+    })
+}
+
+fn filter_of(level: LogLevel) -> Targets {
+    // A guest can make virtio-queue log an error with each descriptor.
+    Targets::new()
+        .with_default(LevelFilter::from(level))
+        .with_target("virtio_queue", LevelFilter::OFF)
 }
 
 /// A blob holds two fds here and two in the render server, which inherits the limit.

@@ -94,11 +94,16 @@ pub struct Control {
 }
 
 impl Control {
+    /// Number of outputs, which stays what it was at the start.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
     /// Plugs these displays into the first outputs, in place of those that were there, and tells
     /// the guest.
     ///
     /// # Errors
-    /// [`DisplayError::TooMany`]: the number of outputs stays what it was at the start.
+    /// [`DisplayError::TooMany`]
     pub fn set_displays(&self, displays: &[Mode]) -> Result<(), DisplayError> {
         let outputs = Outputs::new(self.outputs, displays)?;
         self.orders.displays.put(outputs);

@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SizeError {
     /// Not a number with an optional unit.
-    #[error("not a size: write a number of bytes or a number with K, M, G or T")]
+    #[error("not a number, nor a number with K, M, G or T behind it")]
     Syntax,
     /// Over 64 bits.
     #[error("too large")]
@@ -31,6 +31,23 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     number.checked_mul(unit).ok_or(SizeError::TooLarge)
 }
 
+/// Writes a number as [`parse`] reads it, with the largest suffix that leaves it whole.
+pub fn format(number: u64) -> String {
+    let units = [
+        (1u64 << 40, "T"),
+        (1 << 30, "G"),
+        (1 << 20, "M"),
+        (1 << 10, "K"),
+    ];
+    match units
+        .into_iter()
+        .find(|(unit, _)| number >= *unit && number.is_multiple_of(*unit))
+    {
+        Some((unit, suffix)) => format!("{}{suffix}", number / unit),
+        None => number.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +57,14 @@ mod tests {
         assert_eq!(parse("4096"), Ok(4096));
         assert_eq!(parse("256M"), Ok(256 << 20));
         assert_eq!(parse("8g"), Ok(8 << 30));
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        for (number, text) in [(0, "0"), (480, "480"), (1536, "1536"), (16 << 30, "16G")] {
+            assert_eq!(format(number), text);
+            assert_eq!(parse(text), Ok(number));
+        }
     }
 
     #[test]

@@ -7,7 +7,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
 
+use coherd::device::quota::Quota;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn coherd(arguments: &[&str]) -> Command {
@@ -40,6 +44,27 @@ fn ready(command: &mut Command) -> Child {
     assert!(line.contains("ready"), "{line}");
     child.stderr = Some(log.into_inner());
     child
+}
+
+/// How long a line of the log may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The lines that a program logs from now on.
+fn log_of(child: &mut Child) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    thread::spawn(move || {
+        for line in log.lines() {
+            // The test may have seen enough.
+            let _ = sender.send(line.unwrap());
+        }
+    });
+    lines
+}
+
+/// The next line of the log.
+fn next(lines: &Receiver<String>) -> String {
+    lines.recv_timeout(PATIENCE).unwrap()
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -87,6 +112,53 @@ fn path_in_use_is_named_and_left_to_its_owner() {
 fn fd_that_is_no_socket_is_named() {
     let line = complaint(&mut coherd(&["--renderer", "2d", "--fd", "0"]));
     assert!(line.contains("fd 0 is not a unix stream socket"), "{line}");
+}
+
+#[test]
+fn fd_that_was_not_inherited_is_named_and_nothing_of_the_programs_own_is_taken_for_it() {
+    for fd in ["3", "4", "5", "9"] {
+        let line = complaint(&mut coherd(&["--renderer", "2d", "--fd", fd]));
+        let expected = format!("fd {fd} is not a unix stream socket");
+        assert!(line.contains(&expected), "{line}");
+    }
+}
+
+#[test]
+fn help_lists_every_quota() {
+    let output = output(&mut coherd(&["--help"]));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for quota in Quota::ALL {
+        let listed = |line: &str| line.trim().starts_with(quota.name());
+        assert!(text.lines().any(listed), "{}", quota.name());
+    }
+}
+
+#[test]
+fn values_that_do_not_work_are_refused_with_what_does() {
+    for (argument, allowed) in [
+        ("--display=1920", "WIDTHxHEIGHT"),
+        ("--display=100x100", "from 400 to 8192"),
+        ("--quota=mappings=0", "from 1 to 32000"),
+        ("--quota=threads=5", "blob-bytes, image-bytes"),
+        ("--quota=mappings", "NAME=VALUE"),
+        ("--context-quota=contexts=5", "blob-bytes, resources"),
+    ] {
+        let output = output(&mut coherd(&["--fd", "0", argument]));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{argument}");
+        assert!(text.contains(allowed), "{text}");
+    }
+}
+
+#[test]
+fn more_displays_than_outputs_are_refused() {
+    let displays = ["--display=800x600", "--display=800x600", "--outputs=1"];
+    let line = complaint(coherd(&["--renderer", "2d", "--fd", "0"]).args(displays));
+    assert!(line.contains("--outputs"), "{line}");
+    assert!(
+        line.contains("more displays (2) than outputs (1)"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -153,4 +225,120 @@ fn hang_up_of_the_front_end_ends_the_program_well() {
     assert!(listening.wait().unwrap().success());
     // A socket that was handed down is its giver's to remove.
     assert!(path.exists());
+}
+
+#[test]
+fn configuration_file_takes_the_place_of_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = (
+        folder.path().join("gpu.sock"),
+        folder.path().join("gpu.toml"),
+    );
+    let text = format!("renderer = '2d'\nsocket-path = '{}'\n", path_text(&path));
+    std::fs::write(&file, text).unwrap();
+
+    let mut child = ready(&mut coherd(&["--config", path_text(&file)]));
+
+    assert!(path.exists());
+    send(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn configuration_is_checked_without_being_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = (
+        folder.path().join("gpu.sock"),
+        folder.path().join("gpu.toml"),
+    );
+    let arguments = ["--check-config", "--config", path_text(&file)];
+
+    let line = complaint(&mut coherd(&arguments));
+    assert!(line.starts_with("coherd: cannot read"), "{line}");
+
+    let text = format!("socket-path = '{}'\n", path_text(&path));
+    std::fs::write(&file, &text).unwrap();
+    let output = output(&mut coherd(&arguments));
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert!(!path.exists());
+
+    std::fs::write(&file, text + "outputs = 'many'\n").unwrap();
+    let line = complaint(&mut coherd(&arguments));
+    assert!(line.contains("gpu.toml, line 2: invalid type"), "{line}");
+}
+
+#[test]
+fn hang_up_signal_without_a_configuration_file_changes_nothing() {
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = coherd(&["--renderer", "2d", "--fd", "0"]);
+    let mut child = ready(command.stdin(OwnedFd::from(theirs)));
+    let log = log_of(&mut child);
+
+    send(&child, Signal::HUP);
+
+    assert!(next(&log).contains("no configuration to read again"));
+    send(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn hang_up_signal_changes_what_can_change_and_names_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gpu.toml");
+    let write = |text: &str| std::fs::write(&file, format!("renderer = '2d'\n{text}")).unwrap();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    write("outputs = 2");
+    let mut command = coherd(&["--fd", "0", "--config", path_text(&file)]);
+    let mut child = ready(command.stdin(OwnedFd::from(theirs)));
+    let log = log_of(&mut child);
+    let after = |text: &str, count: usize| {
+        write(text);
+        send(&child, Signal::HUP);
+        let mut lines: Vec<_> = (0..count).map(|_| next(&log)).collect();
+        // Two threads log.
+        lines.sort_by_key(|line| line.contains("was read again"));
+        lines.join("\n")
+    };
+
+    let text = after("outputs = 2\ndisplay = ['800x600', '640x480']", 2);
+    assert!(
+        text.contains("displays changed outputs=800x600, 640x480"),
+        "{text}"
+    );
+
+    let text = after(
+        "outputs = 3\nquota = { contexts = 5 }\ndisplay = ['800x600', '640x480']",
+        3,
+    );
+    for option in [
+        "outputs cannot change",
+        "quota or context-quota cannot change",
+    ] {
+        assert!(text.contains(option), "{text}");
+    }
+
+    let text = after("display = ['800x600', '640x480', '640x480']", 2);
+    assert!(text.contains("displays stay as they were"), "{text}");
+
+    let text = after("displays = 5", 1);
+    assert!(text.contains("configuration stays as it was"), "{text}");
+    assert!(text.contains("gpu.toml, line 2: unknown field"), "{text}");
+
+    let text = after("log-level = 'debug'\noutputs = 2", 3);
+    assert!(
+        text.contains("displays changed outputs=1280x800, none"),
+        "{text}"
+    );
+    assert!(
+        text.contains("interrupt waits for the device to run"),
+        "{text}"
+    );
+
+    let text = after("log-level = 'warn'\noutputs = 3", 1);
+    assert!(text.contains("outputs cannot change"), "{text}");
+    let text = after("log-level = 'loud'", 1);
+    assert!(text.contains("configuration stays as it was"), "{text}");
+
+    send(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
 }

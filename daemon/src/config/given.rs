@@ -1,0 +1,94 @@
+//! Options as they are given, on the command line or in a file. One definition serves both, so
+//! that a key of the file is the name of the flag.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::quota::{self, Limit};
+use super::value::{self, LogLevel, RendererKind, WindowSize};
+use crate::device::display::Mode;
+
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the help of each option is its documentation")]
+pub struct Given {
+    /// Listen on this unix socket; a stale one is replaced
+    #[arg(long, value_name = "PATH", conflicts_with = "fd")]
+    pub socket_path: Option<PathBuf>,
+
+    /// Serve on this inherited unix socket, listening or connected
+    #[arg(long, value_name = "N")]
+    pub fd: Option<RawFd>,
+
+    /// What to render with [default: venus]
+    #[arg(long, value_enum)]
+    pub renderer: Option<RendererKind>,
+
+    /// Use the GPU of this DRM render node [default: the first GPU, else software]
+    #[arg(long, value_name = "PATH")]
+    pub render_node: Option<PathBuf>,
+
+    /// Plug in a display of this size in pixels, 400 to 8192 a side; once for each display
+    /// [default: 1280x800]
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    #[serde(deserialize_with = "value::texts")]
+    pub display: Option<Vec<Mode>>,
+
+    /// Give the device so many outputs, up to 16, for displays now or later
+    /// [default: one for each display]
+    #[arg(long, value_name = "N")]
+    pub outputs: Option<usize>,
+
+    /// Size of the guest's window on host memory, a power of two from 1M to 1T [default: 4G]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "value::text")]
+    pub window_size: Option<WindowSize>,
+
+    /// Let the VM have no more than this
+    #[arg(long, value_name = "NAME=VALUE", value_parser = quota::parse_vm, long_help = quota::help_vm())]
+    #[serde(deserialize_with = "quota::table_vm")]
+    pub quota: Vec<Limit>,
+
+    /// Let each context, that is each program that uses the GPU, have no more than this
+    #[arg(long, value_name = "NAME=VALUE", value_parser = quota::parse_context, long_help = quota::help_context())]
+    #[serde(deserialize_with = "quota::table_context")]
+    pub context_quota: Vec<Limit>,
+
+    /// Offer memory slots: QEMU's stop and cont work with more than 5 mapped blobs, but a hard
+    /// reset with mapped blobs crashes QEMU 11.1
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub mem_slots: Option<bool>,
+
+    /// Least important messages to log on stderr [default: info]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub log_level: Option<LogLevel>,
+}
+
+impl Given {
+    /// These options, and those of `file` that are not among them. Of a quota that both have, the
+    /// one here comes later and counts.
+    pub fn over(self, file: Self) -> Self {
+        let has_socket = self.socket_path.is_some() || self.fd.is_some();
+        let (socket_path, fd) = if has_socket {
+            (self.socket_path, self.fd)
+        } else {
+            (file.socket_path, file.fd)
+        };
+        Self {
+            socket_path,
+            fd,
+            renderer: self.renderer.or(file.renderer),
+            render_node: self.render_node.or(file.render_node),
+            display: self.display.or(file.display),
+            outputs: self.outputs.or(file.outputs),
+            window_size: self.window_size.or(file.window_size),
+            quota: [file.quota, self.quota].concat(),
+            context_quota: [file.context_quota, self.context_quota].concat(),
+            mem_slots: self.mem_slots.or(file.mem_slots),
+            log_level: self.log_level.or(file.log_level),
+        }
+    }
+}

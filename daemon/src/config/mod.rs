@@ -1,0 +1,136 @@
+//! What coherd runs with: options of the command line over those of the configuration file, over
+//! the defaults.
+
+mod file;
+mod given;
+mod quota;
+mod value;
+
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use self::given::Given;
+pub use self::value::{LogLevel, RendererKind};
+use crate::device::display::{DisplayError, Mode, Outputs};
+use crate::device::quota::{QuotaError, Quotas, Scope};
+use crate::serve::Options;
+
+/// Why options are not usable.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has a key or a value that is not an option.
+    #[error("{path}, line {line}: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong and what is allowed.
+        message: String,
+    },
+    /// Both are given in one place.
+    #[error("socket-path and fd are both given: choose one")]
+    TwoSockets,
+    /// The displays are impossible.
+    #[error("displays are not possible; --outputs says how many there can be")]
+    Displays(#[from] DisplayError),
+    /// A quota is impossible.
+    #[error("quota is not possible")]
+    Quota(#[from] QuotaError),
+}
+
+/// Where the front-end comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketSource {
+    /// It connects to this path.
+    Path(PathBuf),
+    /// It is, or connects to, this inherited fd.
+    Fd(RawFd),
+}
+
+/// Every option with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the front-end comes from, if that is said.
+    pub socket: Option<SocketSource>,
+    /// What to render with.
+    pub renderer: RendererKind,
+    /// The GPU, if a certain one is wanted.
+    pub render_node: Option<PathBuf>,
+    /// Bytes of the window.
+    pub window_size: u64,
+    /// Offer memory slots.
+    pub mem_slots: bool,
+    /// Least important messages to log.
+    pub log_level: LogLevel,
+    /// Displays on the first outputs.
+    pub displays: Vec<Mode>,
+    /// Number of outputs, if that is said.
+    pub outputs: Option<usize>,
+    /// How much of everything the guest may have.
+    pub quotas: Quotas,
+}
+
+impl Settings {
+    /// Reads `file`, if one is given, and puts `flags` over it.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(flags: &Given, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = file.map(file::read).transpose()?.unwrap_or_default();
+        if file.socket_path.is_some() && file.fd.is_some() {
+            return Err(ConfigError::TwoSockets);
+        }
+        Self::resolve(flags.clone().over(file))
+    }
+
+    /// Outputs, and the displays on them. There are as many as displays, and at least one, where
+    /// no number is said.
+    ///
+    /// # Errors
+    /// [`DisplayError`]
+    pub fn device_outputs(&self) -> Result<Outputs, DisplayError> {
+        let count = self.outputs.unwrap_or(self.displays.len().max(1));
+        Outputs::new(count, &self.displays)
+    }
+
+    fn resolve(given: Given) -> Result<Self, ConfigError> {
+        let default = Options::default();
+        let mut quotas = default.quotas;
+        for limit in given.quota {
+            quotas.set(Scope::Vm, limit.quota, limit.value)?;
+        }
+        for limit in given.context_quota {
+            quotas.set(Scope::Context, limit.quota, limit.value)?;
+        }
+        let settings = Self {
+            socket: given
+                .socket_path
+                .map(SocketSource::Path)
+                .or(given.fd.map(SocketSource::Fd)),
+            renderer: given.renderer.unwrap_or(RendererKind::Venus),
+            render_node: given.render_node,
+            window_size: given.window_size.map_or(default.window_size, |size| size.0),
+            mem_slots: given.mem_slots.unwrap_or(default.memory_slots),
+            log_level: given.log_level.unwrap_or(LogLevel::Info),
+            displays: given.display.unwrap_or_else(|| vec![Mode::DEFAULT]),
+            outputs: given.outputs,
+            quotas,
+        };
+        settings.device_outputs()?;
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests;
