@@ -48,3 +48,29 @@ impl<T> AsFd for Mailbox<T> {
         self.wake.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    fn is_readable<T>(mailbox: &Mailbox<T>) -> bool {
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut [PollFd::new(mailbox, PollFlags::IN)], Some(&at_once)) == Ok(1)
+    }
+
+    #[test]
+    fn latest_value_is_taken_once() {
+        let mailbox = Mailbox::new().unwrap();
+        assert!(!is_readable(&mailbox));
+        mailbox.put(1);
+        mailbox.put(2);
+        assert!(is_readable(&mailbox));
+        assert_eq!(mailbox.take(), Some(2));
+        assert!(!is_readable(&mailbox));
+        assert_eq!(mailbox.take(), None);
+    }
+}

@@ -11,6 +11,7 @@ use super::quota::{self, Limit};
 use super::value::{self, LogLevel, RendererKind, WindowSize};
 use crate::device::display::Mode;
 
+/// What one source says. `None`, or an empty list, stands for nothing said.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the help of each option is its documentation")]

@@ -13,7 +13,7 @@ pub struct ConfigEvents {
     channel: Arc<BackChannel>,
     /// An interrupt is due as soon as the device runs.
     due: bool,
-    /// The VMM has no interrupts for the configuration, and is not asked again.
+    /// The VMM has refused once, and is not asked again.
     refused: bool,
 }
 
@@ -57,9 +57,7 @@ impl ConfigEvents {
             Err(BackChannelError::Stopped) => debug!("interrupt waits for the device to run"),
             Err(BackChannelError::Refused(_)) => {
                 self.refused = true;
-                warn!(
-                    "front-end has no configuration interrupts; the guest learns of new displays when it asks"
-                );
+                warn!("front-end does not interrupt its guest for a new configuration");
             }
             Err(error) => {
                 self.due = false;

@@ -2,6 +2,7 @@
 
 use coherd::device::display::{Mode, Outputs};
 use coherd::serve::Options;
+use coherd_protocol::gpu::Features;
 use coherd_tests::driver::Gpu;
 use coherd_tests::frontend::{Config, Event, Flavour, Stage, protocol};
 use coherd_tests::renderer::Recipe;
@@ -121,6 +122,19 @@ fn edid_follows_the_display() {
     assert_eq!(rig.gpu.edid(0).unwrap(), before);
     assert_eq!(rig.gpu.edid(1).unwrap().len(), 256);
     assert_eq!(code(rig.gpu.edid(3)), 0x1205);
+    rig.finish().unwrap();
+}
+
+#[test]
+fn guest_without_edids_learns_of_displays_all_the_same() {
+    let mut config = Config::new(Flavour::Qemu);
+    config.features &= !Features::EDID.bits();
+    let mut rig = three_outputs(config);
+    assert_eq!(code(rig.gpu.edid(0)), 0x1200);
+    let mark = rig.frontend.log().mark();
+    rig.server.set_displays(&[mode(800, 600)]).unwrap();
+    interrupted(&rig, mark);
+    assert_eq!(follow(&mut rig)[0], (0, 800, 600, 1));
     rig.finish().unwrap();
 }
 

@@ -13,8 +13,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::BackChannelError;
 
+/// Flag: version 1, on every message.
 pub const VERSION: u32 = 1;
+/// Flag: the message is a reply.
 pub const FLAG_REPLY: u32 = 1 << 2;
+/// Flag: the message wants a reply.
 const FLAG_NEED_REPLY: u32 = 1 << 3;
 
 /// Longest pause between two looks whether the VMM has taken a byte.
@@ -29,7 +32,7 @@ pub struct MessageHeader {
     pub size: u32,
 }
 
-/// `VhostUserMMap` of the vhost-user specification; native byte order.
+/// `VhostUserMMap` of the vhost-user specification: offsets and length in bytes; native byte order.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct MapRequest {

@@ -3,10 +3,11 @@
 //!
 //! vhost's `Backend` hides its socket, sends a request in one piece and waits for the answer.
 //! QEMU dies of a request that it reads after the device was stopped or reset, since it looks at
-//! a device that is not there, and one that is queued in the socket cannot be taken back. So a request to QEMU is *retractable*: its first
-//! byte goes alone, with the fd. Once QEMU has read that byte it sits in the handler and holds
-//! its big lock, so that no stop can begin; if none had begun before, the rest follows, else the
-//! rest turns the message into one that QEMU refuses without harm.
+//! a device that is not there, and one that is queued in the socket cannot be taken back. So a
+//! request to QEMU is *retractable*: its first byte goes alone, with the fd. Once QEMU has read
+//! that byte it sits in the handler and holds its big lock, so that no stop can begin; if none had
+//! begun before, the rest follows, else the rest turns the message into one that QEMU refuses
+//! without harm.
 //!
 //! QEMU also answers a map before the mapping is committed, and the guest's first write can be
 //! lost. One more round trip after the map is a barrier, since QEMU serves it only after the
