@@ -3,5 +3,6 @@
 pub mod driver;
 pub mod frontend;
 pub mod guest;
+pub mod hostile;
 pub mod renderer;
 pub mod rig;

@@ -102,6 +102,7 @@ fn meaning(quota: Quota) -> &'static str {
         Quota::BlobBytes => "bytes of blobs that the renderer allocates",
         Quota::ImageBytes => "bytes of 2D images",
         Quota::Resources => "resources: images and blobs",
+        Quota::Attachments => "resources that contexts may use, once per context",
         Quota::Contexts => "contexts",
         Quota::Mappings => "blobs mapped at a time; QEMU aborts above about 500",
         Quota::Fences => "fences that are not complete",

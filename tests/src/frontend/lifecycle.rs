@@ -143,6 +143,16 @@ impl Shared {
         session.set_mem_table(&session.ram.table()?)
     }
 
+    /// Plugs or unplugs RAM. QEMU tells a running device at once, others at the next activation.
+    pub(super) fn plug(&self, plugged: bool) -> Result<(), FrontendError> {
+        let (_turn, mut session) = self.enter()?;
+        session.ram.set_plugged(plugged);
+        if self.flavour == Flavour::Qemu && self.is_running() {
+            qemu::update_table(self, &mut session)?;
+        }
+        Ok(())
+    }
+
     /// Reads the configuration space as a guest's access does.
     pub(super) fn read_config(&self, offset: u32, size: u32) -> Result<Vec<u8>, FrontendError> {
         let (_turn, mut session) = self.enter()?;

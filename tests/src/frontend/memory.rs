@@ -60,6 +60,8 @@ impl TableRegion {
 #[derive(Clone, Debug)]
 pub struct GuestRam {
     memory: GuestMemoryMmap,
+    /// Whether the backend is told of more than the first range.
+    plugged: bool,
 }
 
 impl GuestRam {
@@ -79,12 +81,18 @@ impl GuestRam {
             .collect::<Result<Vec<_>, Errno>>()?;
         Ok(Self {
             memory: GuestMemoryMmap::from_ranges_with_files(&ranges)?,
+            plugged: true,
         })
     }
 
     /// The memory as the guest sees it.
     pub fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
+    }
+
+    /// Plugs or unplugs every range but the first.
+    pub fn set_plugged(&mut self, plugged: bool) {
+        self.plugged = plugged;
     }
 
     /// The address of `gpa` in the VMM's address space.
@@ -103,8 +111,10 @@ impl GuestRam {
     /// # Errors
     /// See [`MemoryError`].
     pub fn table(&self) -> Result<Vec<TableRegion>, MemoryError> {
+        let ranges = if self.plugged { usize::MAX } else { 1 };
         self.memory
             .iter()
+            .take(ranges)
             .map(|region| {
                 let gpa = region.start_addr();
                 let file = region.file_offset().ok_or(MemoryError::NotRam(gpa.0))?;

@@ -181,6 +181,15 @@ impl Frontend {
         self.start()
     }
 
+    /// RAM is plugged into the guest or taken away: every range but the first, where the rings
+    /// are.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn plug(&self, plugged: bool) -> Result<(), FrontendError> {
+        self.shared.settle(self.shared.plug(plugged))
+    }
+
     /// The guest reads its configuration space.
     ///
     /// # Errors

@@ -265,18 +265,25 @@ fn change_window(
     Ok(Change::Added(map))
 }
 
+/// `vhost_commit`: a table that does not fit is not sent, and that is all.
+pub(super) fn update_table(shared: &Shared, session: &mut Session) -> Result<(), FrontendError> {
+    let table = shared.table(session)?;
+    match send_table(session, &table) {
+        Err(FrontendError::TableFull(regions)) => {
+            shared.log.push(Event::TableFull(regions));
+            Ok(())
+        }
+        sent => sent,
+    }
+}
+
 /// `memory_region_transaction_commit`, which comes after the reply.
 fn commit(shared: &Shared, change: Change) -> Result<(), Fault> {
     let mut session = lock(&shared.session);
-    let table = shared
-        .table(&session)
-        .map_err(|error| Fault::TableNotTaken(error.to_string()))?;
-    match send_table(&mut session, &table) {
-        Ok(()) => {}
-        Err(FrontendError::TableFull(regions)) => shared.log.push(Event::TableFull(regions)),
-        Err(FrontendError::Dead(fault)) => return Err(fault),
-        Err(error) => return Err(Fault::TableNotTaken(error.to_string())),
-    }
+    update_table(shared, &mut session).map_err(|error| match error {
+        FrontendError::Dead(fault) => fault,
+        error => Fault::TableNotTaken(error.to_string()),
+    })?;
     match (change, &shared.window) {
         (Change::Added(map), Some(window)) => {
             window.commit(map.shm_offset);

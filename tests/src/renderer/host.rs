@@ -35,6 +35,8 @@ pub(super) struct State {
     /// The next fence is that of this label.
     label: Option<u32>,
     labelled: BTreeMap<u32, Fence>,
+    /// Whether work is done as soon as it was asked for.
+    instant: bool,
     sink: Option<FenceSink>,
     holding: bool,
     complaints: Vec<String>,
@@ -133,14 +135,33 @@ impl Host {
         fence.is_some_and(|fence| state.signalled.get(&fence.timeline) >= Some(&fence.id))
     }
 
+    /// Says that every fence that was asked for is done.
+    pub fn signal_all(&self) {
+        let fences = self.lock().fences.clone();
+        fences.into_iter().for_each(|fence| self.signal(fence));
+    }
+
+    /// Chooses whether fences are done as soon as they were asked for, from the pending ones on,
+    /// or when the test says so.
+    pub fn set_instant(&self, instant: bool) {
+        self.change(|state| state.instant = instant);
+        if instant {
+            self.signal_all();
+        }
+    }
+
     /// Notes that the daemon asked for `fence`.
     pub(super) fn ask(&self, fence: Fence) {
-        self.change(|state| {
+        let instant = self.change(|state| {
             state.fences.push(fence);
             if let Some(label) = state.label.take() {
                 state.labelled.insert(label, fence);
             }
+            state.instant
         });
+        if instant {
+            self.signal_all();
+        }
     }
 
     /// Waits until [`Operation::Hold`] is being executed; `false` after the deadline.
@@ -154,14 +175,16 @@ impl Host {
         self.change(|state| state.holding = false);
     }
 
-    /// The worker of a context dies.
+    /// The worker of a context dies, if there is such a context.
     ///
     /// # Errors
     /// What the eventfd reports.
     pub fn lose(&self, ctx_id: u32) -> Result<(), Errno> {
         self.change(|state| {
-            state.lost.insert(ctx_id);
-            self.0.losses.signal()
+            if state.contexts.contains(&ctx_id) && state.lost.insert(ctx_id) {
+                self.0.losses.signal()?;
+            }
+            Ok(())
         })
     }
 

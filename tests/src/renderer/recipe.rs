@@ -10,6 +10,9 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
 /// Where llvmpipe puts the data of an opaque fd.
 const OPAQUE_OFFSET: u64 = 4096;
 
+/// All the memory "the GPU" has for one blob, in bytes.
+const LARGEST: u64 = 64 << 20;
+
 /// What kind of file is behind a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -55,6 +58,17 @@ impl Recipe {
         map_info: 1,
     };
 
+    /// A cached blob of each kind.
+    pub const ALL: [Self; KINDS.len()] = {
+        let mut all = [Self::SHM; KINDS.len()];
+        let mut index = 0;
+        while index < all.len() {
+            all[index].file = KINDS[index];
+            index += 1;
+        }
+        all
+    };
+
     /// A cached blob.
     pub fn new(file: FileKind) -> Self {
         Self { file, ..Self::SHM }
@@ -75,6 +89,9 @@ impl Recipe {
 
     /// The memory, and what the daemon gets of it.
     pub(super) fn make(self, size: u64) -> Result<(Memory, Option<Export>), Errno> {
+        if size > LARGEST {
+            return Err(Errno::NOMEM);
+        }
         let (name, offset) = match self.file {
             FileKind::Opaque => ("llvmpipe memory fd", OPAQUE_OFFSET),
             _ => ("blob", 0),
