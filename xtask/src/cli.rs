@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::coherd;
 use crate::demo::{self, DemoArgs};
+use crate::fuzz::{self, FuzzArgs};
 use crate::lab::enter::{Plan, enter};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
@@ -35,6 +36,8 @@ enum Task {
     Demo(DemoArgs),
     /// Run everything CI runs
     Test,
+    /// Feed the daemon's rooms inputs that a fuzzer makes up
+    Fuzz(FuzzArgs),
     /// Boot a guest, reboot it and stop it
     #[command(hide = true)]
     VmSmoke {
@@ -80,6 +83,7 @@ impl Cli {
                 true => ExitCode::SUCCESS,
                 false => ExitCode::FAILURE,
             }),
+            Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
                 Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod coherd;
 pub mod demo;
+pub mod fuzz;
 pub mod lab;
 pub mod progress;
 pub mod system;

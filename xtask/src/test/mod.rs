@@ -8,9 +8,13 @@ use std::time::Instant;
 use self::cargo::{CargoError, Step};
 use self::tally::Tally;
 use crate::coherd::{self, CoherdError};
+use crate::fuzz::{self, FuzzError, Target};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
 use crate::system::{self, NoSuchCase, Verdict};
+
+/// Seconds for which CI looks for inputs that no one has thought of, per fuzz target.
+const FUZZ: u32 = 10;
 
 /// Why the tests could not be run to their end.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,9 @@ pub enum TestError {
     /// Cargo could not be started.
     #[error(transparent)]
     Cargo(#[from] CargoError),
+    /// The fuzz targets could not be run.
+    #[error(transparent)]
+    Fuzz(#[from] FuzzError),
     /// The whole-system tests could not be run.
     #[error(transparent)]
     System(#[from] NoSuchCase),
@@ -43,6 +50,7 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     for step in Step::IN_LAB {
         timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
     }
+    fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
     let report = system::run(&lab, progress, None)?;
     for entry in &report.entries {
@@ -55,6 +63,21 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     }
     println!("{tally}");
     Ok(tally.failed == 0)
+}
+
+fn fuzz(lab: &Lab, progress: &Progress, tally: &mut Tally) -> Result<(), FuzzError> {
+    let fuzzers = fuzz::build(lab, progress)?;
+    for target in Target::ALL {
+        let outcome = timed(target.name(), progress, || {
+            fuzz::smoke(lab, &fuzzers, target, FUZZ)
+        })?;
+        *match outcome.is_clean() {
+            true => &mut tally.passed,
+            false => &mut tally.failed,
+        } += 1;
+        println!("{outcome}");
+    }
+    Ok(())
 }
 
 fn timed<T>(name: &str, progress: &Progress, step: impl FnOnce() -> T) -> T {

@@ -1,0 +1,273 @@
+//! A guest, a VMM and the device thread, in one thread.
+
+use std::sync::Arc;
+
+use arbitrary::{Result, Unstructured};
+use coherd::device::quota::{Quota, Quotas, Scope};
+use coherd::device::{Device, DeviceConfig};
+use coherd::memory::GuestMemory;
+use coherd::reactor::{Reactor, Wake};
+use coherd::renderer::FenceSink;
+use coherd::vhost_user::back_channel::BackChannel;
+use coherd::vhost_user::rings::{NUM_QUEUES, Rings};
+use coherd::window::HostWindow;
+use coherd::worker::{Orders, Worker};
+use coherd_blob::Window;
+use coherd_protocol::gpu::Features;
+use coherd_tests::frontend::{RING_BYTES, RingLayout};
+use coherd_tests::hostile::{Guest, Temper, ram_for};
+use coherd_tests::renderer::Host;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use super::outside::{Outside, Parts};
+use super::renderer::Interrupted;
+use crate::vmm::{Flavour, PAGE, WINDOW};
+
+/// Chains in flight at a time.
+const CHAINS: usize = 24;
+/// Where the RAM is that comes and goes.
+const MORE_RAM: GuestAddress = GuestAddress(1 << 24);
+/// Steps of the worker after which it spins.
+const SPIN: usize = 1000;
+
+/// Draws commands that any device answers.
+const GOOD_MANNERS: [u8; 512] = [0; 512];
+
+/// See the module's description.
+pub struct Machine {
+    reactor: Arc<Reactor>,
+    worker: Worker,
+    outside: Arc<Outside>,
+    host: Host,
+    layouts: [RingLayout; NUM_QUEUES],
+    event_idx: bool,
+    temper: Temper,
+    guest: Guest,
+    life: u64,
+}
+
+impl Machine {
+    /// A machine whose guest has started its driver.
+    ///
+    /// # Errors
+    /// [`arbitrary::Error`] if the input is too short.
+    pub fn new(u: &mut Unstructured<'_>) -> Result<Self> {
+        let size = *u.choose(&[16, 64, 2, 256])?;
+        let event_idx = u.arbitrary()?;
+        let flavour = *u.choose(&[Flavour::Qemu, Flavour::Crosvm])?;
+        let temper = *u.choose(&[Temper::Tame, Temper::Wild])?;
+        let budget = u.int_in_range(1..=6)?;
+        let plan = u.bytes(u.len().min(24))?.to_vec();
+
+        let (memory, less_memory) = ram();
+        let layouts =
+            [0, 1].map(|queue: u64| RingLayout::at(GuestAddress(queue * RING_BYTES), size));
+        let reactor = Arc::new(Reactor::new().expect("an epoll set"));
+        let rings = Rings::new(Arc::clone(&reactor), Arc::new(BackChannel::default()));
+        let rings = Arc::new(rings.expect("rings"));
+        let outside = Arc::new(Outside::new(Parts {
+            flavour,
+            rings: Arc::clone(&rings),
+            memory,
+            less_memory,
+            layouts,
+            event_idx,
+            plan,
+        }));
+        let host = Host::new().expect("an eventfd");
+        let fences = FenceSink::new().expect("an eventfd");
+        let renderer = Interrupted {
+            inner: host.factory()(fences.clone()).expect("the test's renderer starts"),
+            outside: Arc::clone(&outside),
+        };
+        let window = HostWindow::new(
+            Window::new(WINDOW, PAGE, budget),
+            Arc::clone(&outside),
+            Arc::default(),
+        );
+        let config = DeviceConfig {
+            features: Features::all(),
+            blob_alignment: PAGE,
+            display: (1280, 800),
+            quotas: quotas(),
+        };
+        let wake = || Wake::new().expect("an eventfd");
+        let orders = Orders {
+            stop: wake(),
+            status: wake(),
+        };
+        let device = Device::new(config, Box::new(renderer), window);
+        let reactor_of_worker = Arc::clone(&reactor);
+        let mut worker = Worker::new(device, rings, reactor_of_worker, fences, Arc::new(orders));
+        worker.watch().expect("an epoll set");
+        outside.run();
+        let guest = Guest::new(outside.memory(), layouts, event_idx, temper);
+        Ok(Self {
+            reactor,
+            worker,
+            life: outside.lives(),
+            outside,
+            host,
+            layouts,
+            event_idx,
+            temper,
+            guest,
+        })
+    }
+
+    /// Does one thing.
+    ///
+    /// # Errors
+    /// [`arbitrary::Error`] if the input ends.
+    pub fn step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        match u.int_in_range(0..=31u8)? {
+            0..=15 => {
+                self.guest.offer(u, 0)?;
+            }
+            16 => {
+                self.guest.offer(u, 1)?;
+            }
+            17 => self.outside.kick(u.int_in_range(0..=1)?),
+            18..=22 => self.serve(),
+            23 => self.host.signal_all(),
+            24 => self.lose_context(u)?,
+            25 => self.outside.pause(),
+            26 => self.outside.run(),
+            27 => self.outside.reset(u.arbitrary()?),
+            28 => self.outside.set_memory(u.arbitrary()?),
+            29 => {
+                self.outside.take_memory();
+                self.guest.give_up();
+            }
+            30 if self.temper == Temper::Wild => self.guest.corrupt(u)?,
+            _ => {
+                self.serve();
+                self.host.signal_all();
+                self.turn();
+            }
+        }
+        self.follow_life();
+        Ok(())
+    }
+
+    /// Kicks where the device wants it, and lets it do all it has to do.
+    fn serve(&mut self) {
+        self.outside.run();
+        self.follow_life();
+        for queue in 0..NUM_QUEUES {
+            if self.guest.wants_kick(queue) {
+                self.outside.kick(queue);
+            }
+        }
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        for step in 0.. {
+            assert!(step < SPIN, "the worker does not come to rest");
+            if !self.is_awake() {
+                break;
+            }
+            self.outside.follow();
+            let flow = self.worker.step().expect("an epoll set");
+            assert!(flow.is_continue());
+        }
+        self.follow_life();
+        self.guest
+            .collect()
+            .unwrap_or_else(|breach| panic!("{breach}: {breach:?}"));
+    }
+
+    fn is_awake(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut fds = [PollFd::new(&*self.reactor, PollFlags::IN)];
+        poll(&mut fds, Some(&now)) == Ok(1)
+    }
+
+    /// A new driver takes the place of one whose device was reset.
+    fn follow_life(&mut self) {
+        let life = self.outside.lives();
+        if life != self.life {
+            self.life = life;
+            self.guest = Guest::new(
+                self.outside.memory(),
+                self.layouts,
+                self.event_idx,
+                self.temper,
+            );
+        }
+    }
+
+    fn lose_context(&self, u: &mut Unstructured<'_>) -> Result<()> {
+        let contexts = self.host.contexts();
+        if !contexts.is_empty() {
+            let lost = self.host.lose(*u.choose(&contexts)?);
+            lost.expect("an eventfd");
+        }
+        Ok(())
+    }
+
+    /// Lets everything come to an end, and checks that nothing is left.
+    pub fn finish(&mut self) {
+        self.drain();
+        self.outside.reset(false);
+        self.outside.run();
+        self.follow_life();
+        let mut manners = Unstructured::new(&GOOD_MANNERS);
+        for queue in 0..NUM_QUEUES {
+            let offered = self.guest.offer(&mut manners, queue);
+            assert_eq!(offered, Ok(true), "a new driver has no room");
+        }
+        self.drain();
+        assert_eq!(self.guest.outstanding(), 0, "the device is dead");
+
+        self.outside.reset(true);
+        self.outside.run();
+        self.turn();
+        assert_eq!(self.host.contexts(), [0; 0], "contexts survive a reset");
+        assert_eq!(self.host.blobs(), [0; 0], "blobs survive a reset");
+        assert_eq!(self.host.complaints(), [""; 0]);
+        self.outside.expect_window_reset();
+    }
+
+    /// Runs until the device has nothing left to do and the GPU nothing to complete.
+    fn drain(&mut self) {
+        for _ in 0..4 {
+            self.outside.run();
+            self.follow_life();
+            (0..NUM_QUEUES).for_each(|queue| self.outside.kick(queue));
+            self.turn();
+            self.host.signal_all();
+            self.turn();
+        }
+        self.guest
+            .expect_all_returned()
+            .unwrap_or_else(|breach| panic!("{breach}"));
+    }
+}
+
+fn ram() -> (GuestMemory, GuestMemory) {
+    let whole = [(GuestAddress(0), ram_for(CHAINS)), (MORE_RAM, 1 << 16)];
+    let whole = GuestMemoryMmap::from_ranges(&whole).expect("guest RAM");
+    let (less, _) = whole.remove_region(MORE_RAM, 1 << 16).expect("a region");
+    (Arc::new(whole), Arc::new(less))
+}
+
+/// Small enough to be reached.
+fn quotas() -> Quotas {
+    let mut quotas = Quotas::default();
+    for (quota, value) in [
+        (Quota::ImageBytes, 1 << 16),
+        (Quota::Resources, 6),
+        (Quota::Contexts, 2),
+        (Quota::BackingEntries, 8),
+    ] {
+        let set = quotas.set(Scope::Vm, quota, value);
+        set.expect("a quota within its range");
+    }
+    quotas
+}

@@ -1,0 +1,11 @@
+//! Fuzz targets of coherd, each a function of the input's bytes that panics where the daemon
+//! does what it must not.
+//!
+//! Nothing here has threads, clocks or random numbers, so that an input does the same each time
+//! and coverage means something.
+
+pub mod decode;
+pub mod device;
+pub mod vhost_user;
+mod vmm;
+pub mod window;

@@ -1,0 +1,206 @@
+//! Messages, right and wrong.
+
+use std::os::fd::OwnedFd;
+
+use arbitrary::{Result, Unstructured};
+use coherd::vhost_user::features;
+use coherd_protocol::gpu::Features;
+
+use super::files::Files;
+use super::vmm::{RAM, USER_ADDR};
+use crate::vmm::PAGE;
+
+/// A message with the files that go along.
+#[derive(Debug)]
+pub struct Message {
+    /// Header and payload.
+    pub bytes: Vec<u8>,
+    /// On the first byte.
+    pub fds: Vec<OwnedFd>,
+}
+
+impl Message {
+    /// A message of version 1.
+    pub fn new(code: u32, payload: &[u8], fds: Vec<OwnedFd>) -> Self {
+        Self::with_flags(code, 1, payload, fds)
+    }
+
+    fn with_flags(code: u32, flags: u32, payload: &[u8], fds: Vec<OwnedFd>) -> Self {
+        let size = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let header = [code, flags, size].map(u32::to_ne_bytes).concat();
+        Self {
+            bytes: [&header, payload].concat(),
+            fds,
+        }
+    }
+
+    /// Draws a message.
+    ///
+    /// # Errors
+    /// [`arbitrary::Error`] if the input ends.
+    pub fn draw(u: &mut Unstructured<'_>, files: &mut Files) -> Result<Self> {
+        let code = if rarely(u)? {
+            u.arbitrary()?
+        } else {
+            u.int_in_range(0..=45)?
+        };
+        let payload = payload(u, code)?;
+        let mut fds = Vec::new();
+        for _ in 0..fd_count(u, code, &payload)? {
+            let fitting = match code {
+                5 | 37 if !rarely(u)? => files.ram(),
+                12..=14 if !rarely(u)? => files.kick(),
+                21 if !rarely(u)? => files.channel(u)?,
+                _ => files.draw(u)?,
+            };
+            fds.push(fitting);
+        }
+        let flags = match u.int_in_range(0..=7u8)? {
+            0..=3 => 1,
+            7 => u.arbitrary()?,
+            _ => 1 | 8,
+        };
+        let mut message = Self::with_flags(code, flags, &payload, fds);
+        if rarely(u)? {
+            let index = u.choose_index(message.bytes.len())?;
+            if let Some(byte) = message.bytes.get_mut(index) {
+                *byte = u.arbitrary()?;
+            }
+        }
+        Ok(message)
+    }
+}
+
+/// A region of guest RAM, at its place.
+pub fn region() -> Vec<u8> {
+    [0, RAM, USER_ADDR, 0].map(u64::to_ne_bytes).concat()
+}
+
+/// Two words, as SET_VRING_NUM and others carry them.
+pub fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+fn payload(u: &mut Unstructured<'_>, code: u32) -> Result<Vec<u8>> {
+    if rarely(u)? {
+        return Ok(u.bytes(u.len().min(64))?.to_vec());
+    }
+    let word = |u: &mut Unstructured<'_>| number(u, 1);
+    Ok(match code {
+        2 => feature_bits(u)?.to_ne_bytes().to_vec(),
+        16 => protocol_bits(u)?.to_ne_bytes().to_vec(),
+        5 => {
+            let count = u.int_in_range(0..=9u32)?;
+            let mut bytes = words(&[mostly(u, count)?, 0]);
+            for _ in 0..count {
+                bytes.extend(any_region(u)?);
+            }
+            bytes
+        }
+        37 | 38 => [vec![0; 8], any_region(u)?].concat(),
+        8 | 10 | 11 | 18 => {
+            let value = *u.choose(&[0, 1, 2, 16, 256, 1024, 65535, 65536])?;
+            words(&[word(u)?, mostly(u, value)?])
+        }
+        9 => {
+            let mut bytes = words(&[word(u)?, number(u, 1)?]);
+            for _ in 0..4 {
+                let offset = 16 * u64::from(number(u, 4096)?);
+                let address = if rarely(u)? {
+                    u.arbitrary()?
+                } else {
+                    USER_ADDR + offset
+                };
+                bytes.extend(address.to_ne_bytes());
+            }
+            bytes
+        }
+        12..=14 => {
+            let none = if u.int_in_range(0..=3u8)? == 3 {
+                1 << 8
+            } else {
+                0
+            };
+            (u64::from(word(u)?) | none).to_ne_bytes().to_vec()
+        }
+        24 | 25 => {
+            let size = number(u, 24)?;
+            let mut bytes = words(&[number(u, 24)?, size, number(u, 1)?]);
+            bytes.resize(bytes.len() + size.min(512) as usize, 0x5a);
+            bytes
+        }
+        31 | 32 => vec![u.arbitrary()?; 24],
+        41 => vec![u.arbitrary()?; 16],
+        42 => words(&[number(u, 1)?, number(u, 1)?]),
+        39 => u.arbitrary::<u64>()?.to_ne_bytes().to_vec(),
+        _ => Vec::new(),
+    })
+}
+
+fn any_region(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    if u.int_in_range(0..=3u8)? == 0 {
+        return Ok(region());
+    }
+    let mut numbers = [0; 4];
+    for number in &mut numbers {
+        *number = if rarely(u)? {
+            u.arbitrary()?
+        } else {
+            PAGE * u.int_in_range(0..=RAM / PAGE)?
+        };
+    }
+    if let Some(user_addr) = numbers.get_mut(2)
+        && !rarely(u)?
+    {
+        *user_addr = user_addr.wrapping_add(USER_ADDR);
+    }
+    Ok(numbers.map(u64::to_ne_bytes).concat())
+}
+
+fn fd_count(u: &mut Unstructured<'_>, code: u32, payload: &[u8]) -> Result<usize> {
+    let fitting = match code {
+        5 => payload.len().saturating_sub(8) / 32,
+        12..=14 => usize::from(payload.get(1) != Some(&1)),
+        6 | 7 | 21 | 32 | 33 | 37 | 42 => 1,
+        _ => 0,
+    };
+    if rarely(u)? {
+        return u.int_in_range(0..=8);
+    }
+    Ok(fitting.min(8))
+}
+
+fn feature_bits(u: &mut Unstructured<'_>) -> Result<u64> {
+    let offered = features::virtio(Features::all());
+    match u.int_in_range(0..=3u8)? {
+        0 => Ok(offered & u.arbitrary::<u64>()?),
+        3 if rarely(u)? => u.arbitrary(),
+        _ => Ok(offered),
+    }
+}
+
+fn protocol_bits(u: &mut Unstructured<'_>) -> Result<u64> {
+    let offered = features::protocol(true).bits() | 1 << 3;
+    match u.int_in_range(0..=3u8)? {
+        0 => Ok(offered & u.arbitrary::<u64>()?),
+        // crosvm never takes BACKEND_SEND_FD.
+        1 => Ok(offered & !(1 << 10)),
+        3 if rarely(u)? => u.arbitrary(),
+        _ => Ok(offered),
+    }
+}
+
+fn number(u: &mut Unstructured<'_>, most: u32) -> Result<u32> {
+    if rarely(u)? {
+        return u.arbitrary();
+    }
+    u.int_in_range(0..=most)
+}
+
+fn mostly(u: &mut Unstructured<'_>, value: u32) -> Result<u32> {
+    if rarely(u)? { u.arbitrary() } else { Ok(value) }
+}
+
+fn rarely(u: &mut Unstructured<'_>) -> Result<bool> {
+    Ok(u.int_in_range(0..=23u8)? == 23)
+}

@@ -1,0 +1,182 @@
+//! One run of one target.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::build::{CRATE, Fuzzers};
+use super::output::{self, Figures};
+use super::target::Target;
+use super::{FuzzError, failed};
+use crate::lab::{Lab, SOURCE, TARGET};
+
+/// Longest input, in bytes; commands refer to commands a few hundred bytes before.
+const MAX_LEN: u32 = 4096;
+/// Seconds after which an input hangs.
+const TIMEOUT: u32 = 20;
+/// Lines that are shown of a failure.
+const SHOWN: usize = 40;
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was run.
+    pub target: Target,
+    figures: Figures,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    /// Below the checkout.
+    input: Option<PathBuf>,
+    text: String,
+}
+
+impl Outcome {
+    /// Whether no input failed.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures {
+            executions,
+            rate,
+            coverage,
+            features,
+            corpus,
+        } = self.figures;
+        let target = self.target;
+        let Some(failure) = &self.failure else {
+            return write!(
+                f,
+                "{target:<11} {executions:>9} executions, {rate:>6}/s, \
+                 coverage {coverage} edges, {features} features, corpus {corpus} inputs"
+            );
+        };
+        writeln!(f, "{target:<11} FAILED after {executions} executions")?;
+        for line in failure.text.lines().take(SHOWN) {
+            writeln!(f, "  {line}")?;
+        }
+        match &failure.input {
+            Some(input) => write!(
+                f,
+                "input: {}\nagain: cargo xtask fuzz {target} --input {0}",
+                input.display()
+            ),
+            None => write!(f, "no input was left"),
+        }
+    }
+}
+
+/// One target, ready to run.
+#[derive(Debug)]
+pub struct Session<'lab> {
+    lab: &'lab Lab,
+    program: PathBuf,
+    target: Target,
+}
+
+impl<'lab> Session<'lab> {
+    /// A session of a target that is built.
+    #[must_use]
+    pub fn new(lab: &'lab Lab, fuzzers: &Fuzzers, target: Target) -> Self {
+        Self {
+            lab,
+            program: fuzzers.program(target),
+            target,
+        }
+    }
+
+    /// Runs every input of the repository, then looks for new ones.
+    ///
+    /// What is found stays in the target folder and is where the next run begins.
+    ///
+    /// # Errors
+    /// [`FuzzError::Io`]
+    pub fn fuzz(&self, seconds: u32) -> Result<Outcome, FuzzError> {
+        let name = self.target.name();
+        let found = Path::new(TARGET).join("fuzz/corpus").join(name);
+        let artifacts = Path::new(SOURCE).join(CRATE).join("artifacts").join(name);
+        for folder in [&found, &artifacts] {
+            let folder = self.on_host(folder);
+            fs::create_dir_all(&folder)
+                .map_err(failed(format!("create the folder {}", folder.display())))?;
+        }
+        let mut command = self.command();
+        command
+            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-max_len={MAX_LEN}"))
+            .arg(format!("-timeout={TIMEOUT}"))
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
+            .arg("-print_final_stats=1")
+            .arg(found);
+        if seconds == 0 {
+            command.arg("-runs=0");
+        }
+        for kind in ["corpus", "regressions"] {
+            let inputs = Path::new(SOURCE).join(CRATE).join(kind).join(name);
+            if self.on_host(&inputs).exists() {
+                command.arg(inputs);
+            }
+        }
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(failed(format!("start {name} in the lab")))?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        let failure = (!output.status.success()).then(|| Failure {
+            input: output::artifact(&text).map(|path| below_checkout(Path::new(path))),
+            text: output::complaint(&text).unwrap_or(&text).to_owned(),
+        });
+        Ok(Outcome {
+            target: self.target,
+            figures: Figures::read(&text),
+            failure,
+        })
+    }
+
+    /// Runs one input, with its output on the terminal; `true` if it is harmless.
+    ///
+    /// # Errors
+    /// [`FuzzError::Outside`] and [`FuzzError::Io`].
+    pub fn replay(&self, input: &Path) -> Result<bool, FuzzError> {
+        let input = input
+            .canonicalize()
+            .map_err(failed(format!("find {}", input.display())))?;
+        let checkout = self.lab.checkout();
+        let inside = checkout
+            .canonicalize()
+            .ok()
+            .and_then(|checkout| input.strip_prefix(checkout).ok().map(Path::to_owned))
+            .ok_or_else(|| FuzzError::Outside(input.clone()))?;
+        let status = self
+            .command()
+            .arg(Path::new(SOURCE).join(inside))
+            .status()
+            .map_err(failed(format!("start {} in the lab", self.target)))?;
+        Ok(status.success())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.lab.command(&self.program);
+        // Leaks show in the target's own counts and in libFuzzer's limit on memory; finding them
+        // at exit takes ptrace, which not every machine allows.
+        command.env("ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1");
+        command
+    }
+
+    /// A path below the checkout as the host sees it.
+    fn on_host(&self, inside: &Path) -> PathBuf {
+        self.lab.checkout().join(below_checkout(inside))
+    }
+}
+
+fn below_checkout(inside: &Path) -> PathBuf {
+    inside.strip_prefix(SOURCE).unwrap_or(inside).to_owned()
+}

@@ -1,0 +1,40 @@
+//! The fuzz targets.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// A fuzz target: a program of the crate `tests/fuzz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Decoding of requests, encoding of answers
+    Decode,
+    /// The whole device behind real queues
+    Device,
+    /// The front-end's socket
+    VhostUser,
+    /// The window's table and the rules of mappings
+    Window,
+}
+
+impl Target {
+    /// Every target.
+    pub const ALL: [Self; 4] = [Self::Decode, Self::Device, Self::VhostUser, Self::Window];
+
+    /// The name of its program and of its folders.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Device => "device",
+            Self::VhostUser => "vhost-user",
+            Self::Window => "window",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
