@@ -141,7 +141,7 @@ fn values_that_do_not_work_are_refused_with_what_does() {
         ("--quota=mappings=0", "from 1 to 32000"),
         ("--quota=threads=5", "blob-bytes, image-bytes"),
         ("--quota=mappings", "NAME=VALUE"),
-        ("--context-quota=contexts=5", "blob-bytes, resources"),
+        ("--context-quota=contexts=5", "blob-bytes, attachments"),
     ] {
         let output = output(&mut coherd(&["--fd", "0", argument]));
         let text = String::from_utf8(output.stderr).unwrap();

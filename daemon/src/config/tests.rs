@@ -49,7 +49,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         mappings = 100
         blob-bytes = "2G"
         [context-quota]
-        resources = "1K"
+        attachments = "1K"
     "#;
     let flags = [
         "--fd=7",
@@ -63,14 +63,17 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         "--log-level=warn",
         "--quota=mappings=100",
         "--quota=blob-bytes=2G",
-        "--context-quota=resources=1K",
+        "--context-quota=attachments=1K",
     ];
     let settings = load(file, &[]).unwrap();
     assert_eq!(settings, load("", &flags).unwrap());
     assert_eq!(settings.socket, Some(SocketSource::Fd(7)));
     assert_eq!(settings.device_outputs().unwrap().count(), 4);
     assert_eq!(settings.quotas.get(Scope::Vm, Quota::BlobBytes), 2 << 30);
-    assert_eq!(settings.quotas.get(Scope::Context, Quota::Resources), 1024);
+    assert_eq!(
+        settings.quotas.get(Scope::Context, Quota::Attachments),
+        1024
+    );
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn value_that_does_not_work_is_refused_with_its_line_and_what_does() {
         ("renderer = 'gl'", 1, "`venus` or `2d`"),
         ("log-level = 'loud'", 1, "`trace`"),
         ("mem-slots = 'yes'", 1, "a boolean"),
-        ("[quota]\nfences = 7", 2, "from 1024 to 1048576"),
+        ("[quota]\nfences = 2000", 2, "from 1 to 1024"),
         ("[quota]\nfences = 'many'", 2, "K, M, G or T"),
         ("quota = 5", 1, "a table"),
         ("fd = ", 1, ""),
