@@ -13,6 +13,7 @@ mod model;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use coherd_protocol::gpu::header::{Fence, Timeline};
 
@@ -98,13 +99,16 @@ impl<T> FenceTable<T> {
         }
     }
 
-    /// Takes note that the last fence of a ring will not be signalled: it waits for its
-    /// predecessors only.
-    pub fn give_up_last(&mut self, ring: Ring, released: &mut Vec<T>) {
-        if let Some(fence) = self.rings.get_mut(&ring).and_then(VecDeque::back_mut) {
+    /// Follows the renderer: the fence with this number will not be signalled. It goes out after
+    /// its predecessors.
+    pub fn give_up(&mut self, ring: Ring, number: u64, released: &mut Vec<T>) {
+        if let Some(fences) = self.rings.get_mut(&ring)
+            && let Ok(index) = fences.binary_search_by_key(&number, |fence| fence.number)
+            && let Some(fence) = fences.get_mut(index)
+        {
             fence.waits = false;
+            self.release(ring, 0, released);
         }
-        self.release(ring, 0, released);
     }
 
     /// Releases every fence of a context: nobody will signal them any more.
@@ -175,7 +179,7 @@ impl<T> FenceTable<T> {
     }
 }
 
-fn rings_of(ctx_id: u32) -> std::ops::RangeInclusive<Ring> {
+fn rings_of(ctx_id: u32) -> RangeInclusive<Ring> {
     (ctx_id, 0)..=(ctx_id, u8::MAX)
 }
 
@@ -221,16 +225,16 @@ mod tests {
     }
 
     #[test]
-    fn fence_that_cannot_be_made_waits_for_the_earlier_ones_of_its_ring() {
+    fn fence_that_was_given_up_does_not_overtake_its_ring() {
         let (mut table, mut released) = (FenceTable::default(), Vec::new());
         let first = table.add_to_ring((1, 1), true, "first", &mut released);
-        table.add_to_ring((1, 1), true, "broken", &mut released);
+        let second = table.add_to_ring((1, 1), true, "second", &mut released);
 
-        table.give_up_last((1, 1), &mut released);
+        table.give_up((1, 1), second, &mut released);
         assert!(released.is_empty());
         table.signal(signal((1, 1), first), &mut released);
 
-        assert_eq!(released, ["first", "broken"]);
+        assert_eq!(released, ["first", "second"]);
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Device {
                 let number = self.fences.add_to_ring(ring, waits, reply, released);
                 if waits && let Err(error) = self.renderer.create_fence(ctx_id, ring_idx, number) {
                     self.report(&format_args!("fence of context {ctx_id}: {error}"));
-                    self.fences.give_up_last(ring, &mut self.released);
+                    self.fences.give_up(ring, number, &mut self.released);
                 }
             }
             Timeline::Global => {

@@ -31,6 +31,9 @@ pub const CAPSET_DATA: [u8; 160] = [0x5a; 160];
 /// The ring on which no fence can be created.
 pub const BROKEN_RING: u8 = 63;
 
+/// The ring on which no fence can be created while another is pending.
+pub const NARROW_RING: u8 = 61;
+
 /// The ring whose fences are signalled while they are created.
 pub const INSTANT_RING: u8 = 62;
 
@@ -172,13 +175,15 @@ impl Renderer for MemfdRenderer {
         ring_idx: u8,
         fence_id: u64,
     ) -> Result<(), RendererError> {
-        if ring_idx == BROKEN_RING {
-            return Err(RendererError::Unsupported("this ring"));
-        }
         let fence = Fence {
             id: fence_id,
             timeline: Timeline::Ring { ctx_id, ring_idx },
         };
+        let fences = self.host.fences();
+        let is_taken = fences.iter().any(|other| other.timeline == fence.timeline);
+        if ring_idx == BROKEN_RING || ring_idx == NARROW_RING && is_taken {
+            return Err(RendererError::Unsupported("this ring"));
+        }
         self.host.ask(fence);
         if ring_idx == INSTANT_RING {
             self.host.signal(fence);

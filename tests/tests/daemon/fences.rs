@@ -3,7 +3,7 @@
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use coherd_tests::driver::{Request, Token, kind};
 use coherd_tests::frontend::Flavour;
-use coherd_tests::renderer::{BROKEN_RING, CAPSET, INSTANT_RING, Operation};
+use coherd_tests::renderer::{BROKEN_RING, CAPSET, INSTANT_RING, NARROW_RING, Operation};
 use coherd_tests::rig::Rig;
 
 use crate::{CTX, rig};
@@ -153,6 +153,22 @@ fn fence_that_the_renderer_cannot_make_does_not_hang_the_guest() {
     let fence = rig.gpu.next_fence(ring(CTX, BROKEN_RING));
     let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
     position(&mut rig, (fence, token));
+    rig.finish().unwrap();
+}
+
+#[test]
+fn fence_that_the_renderer_cannot_make_waits_for_the_earlier_ones_of_its_ring() {
+    let mut rig = rig(Flavour::Qemu);
+    let first = submit(&mut rig, ring(CTX, NARROW_RING));
+    let fence = rig.gpu.next_fence(ring(CTX, NARROW_RING));
+    let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
+    assert!(!is_answered(&mut rig, token));
+    assert!(!is_answered(&mut rig, first.1));
+
+    rig.host.signal(first.0);
+
+    let first = position(&mut rig, first);
+    assert!(first < position(&mut rig, (fence, token)));
     rig.finish().unwrap();
 }
 

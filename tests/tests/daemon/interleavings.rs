@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use coherd_tests::renderer::{BROKEN_RING, Host, INSTANT_RING};
+use coherd_tests::renderer::{BROKEN_RING, Host, INSTANT_RING, NARROW_RING};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ const SIGNALLERS: usize = 3;
 const CONTEXTS: Range<u32> = 1..4;
 
 /// Rings whose fences wait for the renderer.
-const RINGS: [u8; 3] = [0, 1, 61];
+const RINGS: [u8; 3] = [0, 1, 60];
 
 /// Steps of a program, at most. The queue has room for so many commands.
 const STEPS: usize = 100;
@@ -54,7 +54,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let ctx = || CONTEXTS;
     let id = || prop_oneof![4 => any::<u64>(), 1 => 0..3u64, 1 => Just(u64::MAX)];
-    let rings = [RINGS.as_slice(), &[BROKEN_RING, INSTANT_RING]].concat();
+    let rings = [RINGS.as_slice(), &[BROKEN_RING, INSTANT_RING, NARROW_RING]].concat();
     let ring = prop::option::weighted(0.8, prop::sample::select(rings));
     let malformed = prop::bool::weighted(0.1);
     let submit =
@@ -92,7 +92,8 @@ fn signal(host: &Host, places: Receiver<usize>) {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 1000,
-        max_shrink_iters: 64,
+        // A command that is lost is waited for each time, for seconds.
+        max_shrink_time: 60_000,
         ..ProptestConfig::default()
     })]
 

@@ -12,6 +12,8 @@ enum Step {
     AddGlobal(Option<u32>),
     /// A ring, and how far its number is behind that of the latest fence; beyond it if negative.
     Signal(Ring, i64),
+    /// As above.
+    GiveUp(Ring, i64),
     Abandon(u32),
     Clear,
 }
@@ -23,6 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (ring(), prop::bool::weighted(0.8)).prop_map(|(ring, waits)| Step::AddToRing(ring, waits)),
         3 => prop::option::of(ctx()).prop_map(Step::AddGlobal),
         6 => (ring(), -2..20i64).prop_map(|(ring, behind)| Step::Signal(ring, behind)),
+        2 => (ring(), -2..20i64).prop_map(|(ring, behind)| Step::GiveUp(ring, behind)),
         1 => ctx().prop_map(Step::Abandon),
         1 => Just(Step::Clear),
     ]
@@ -99,7 +102,7 @@ proptest! {
 
     #[test]
     fn every_reply_is_released_once_in_order_and_when_it_is_due(
-        steps in vec(step(), 0..100),
+        steps in vec(step(), 0..50),
     ) {
         let mut table = FenceTable::<Reply>::default();
         let mut model = Model::default();
@@ -122,6 +125,11 @@ proptest! {
                     let number = model.last.saturating_add_signed(-behind);
                     model.signal(|known| known.ring == Some(ring) && known.number <= number);
                     table.signal(signal_of(ring, number), &mut released);
+                }
+                Step::GiveUp(ring, behind) => {
+                    let number = model.last.saturating_add_signed(-behind);
+                    model.signal(|known| known.ring == Some(ring) && known.number == number);
+                    table.give_up(ring, number, &mut released);
                 }
                 Step::Abandon(ctx_id) => {
                     model.signal(|known| known.ring.is_some_and(|(id, _)| id == ctx_id));
