@@ -284,3 +284,96 @@ impl Rings {
         self.wake.send();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::fcntl_dupfd_cloexec;
+    use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
+
+    const AVAIL: GuestAddress = GuestAddress(0x1000);
+    const USED: GuestAddress = GuestAddress(0x2000);
+
+    fn rings() -> Rings {
+        let reactor = Arc::new(Reactor::new().unwrap());
+        let rings = Rings::new(reactor, Arc::new(BackChannel::default())).unwrap();
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+        rings.set_memory(Arc::new(memory));
+        rings
+    }
+
+    /// Starts the control queue at `base` with so many chains available, as the VMM does.
+    fn start(rings: &Rings, base: u16, available: u16) -> Epoch {
+        let memory = GuestMemory::clone(&rings.lock().memory);
+        memory.write_obj(available, AVAIL.unchecked_add(2)).unwrap();
+        assert!(rings.configure(CONTROL, |ring| {
+            ring.set_base(base);
+            ring.set_size(16) && ring.set_addresses(GuestAddress(0), AVAIL, USED)
+        }));
+        let kick = Wake::new().unwrap();
+        let kick = File::from(fcntl_dupfd_cloexec(&kick, 0).unwrap());
+        rings.set_kick(CONTROL, Some(kick)).unwrap();
+        rings.set_enabled(CONTROL, true).unwrap();
+        rings.follow()
+    }
+
+    fn returned(rings: &Rings) -> u16 {
+        let memory = GuestMemory::clone(&rings.lock().memory);
+        memory.read_obj(USED.unchecked_add(2)).unwrap()
+    }
+
+    const CHAIN: Used = Used { head: 0, len: 0 };
+
+    #[test]
+    fn chain_of_an_earlier_life_is_not_returned() {
+        let rings = rings();
+        let before = start(&rings, 0, 1);
+        assert!(rings.pop(CONTROL, before).is_some());
+        rings.stop(CONTROL).unwrap();
+        let after = start(&rings, 0, 0);
+        assert_eq!(after.life, before.life + 1);
+
+        rings.push(CONTROL, before.life, &[CHAIN]);
+
+        assert_eq!(returned(&rings), 0);
+    }
+
+    #[test]
+    fn chain_finished_during_a_pause_is_returned_after_it() {
+        let rings = rings();
+        let before = start(&rings, 0, 1);
+        assert!(rings.pop(CONTROL, before).is_some());
+        let base = rings.stop(CONTROL).unwrap();
+        rings.push(CONTROL, before.life, &[CHAIN]);
+        let after = start(&rings, base, 1);
+        assert_eq!((after.life, after.run), (before.life, before.run + 1));
+        assert_eq!(returned(&rings), 0);
+
+        rings.flush();
+
+        assert_eq!(returned(&rings), 1);
+    }
+
+    #[test]
+    fn nothing_is_taken_or_touched_in_an_epoch_that_is_over() {
+        let rings = rings();
+        let before = start(&rings, 0, 2);
+        let base = rings.stop(CONTROL).unwrap();
+        assert!(rings.pop(CONTROL, before).is_none());
+        let after = start(&rings, base, 2);
+
+        assert!(rings.pop(CONTROL, before).is_none());
+        assert_eq!(rings.while_running(CONTROL, before, || ()), None);
+        assert!(!rings.finish(CONTROL, before));
+        assert!(rings.pop(CONTROL, after).is_some());
+    }
+
+    #[test]
+    fn reset_ends_a_life_whatever_the_position() {
+        let rings = rings();
+        let before = start(&rings, 0, 3);
+        assert!(rings.pop(CONTROL, before).is_some());
+        rings.reset();
+        assert_eq!(start(&rings, 1, 3).life, before.life + 1);
+    }
+}

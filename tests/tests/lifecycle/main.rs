@@ -141,7 +141,8 @@ fn live(flavour: Flavour, steps: &[Step], last: Option<(Command, Stage)>, end: E
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 400,
-        max_shrink_iters: 256,
+        // A command that is lost is waited for each time, for seconds.
+        max_shrink_time: 60_000,
         ..ProptestConfig::default()
     })]
 
