@@ -179,9 +179,15 @@ impl Renderer for MemfdRenderer {
             id: fence_id,
             timeline: Timeline::Ring { ctx_id, ring_idx },
         };
-        let fences = self.host.fences();
-        let is_taken = fences.iter().any(|other| other.timeline == fence.timeline);
-        if ring_idx == BROKEN_RING || ring_idx == NARROW_RING && is_taken {
+        let is_broken = match ring_idx {
+            BROKEN_RING => true,
+            NARROW_RING => {
+                let mut fences = self.host.fences().into_iter();
+                fences.any(|other| other.timeline == fence.timeline)
+            }
+            _ => false,
+        };
+        if is_broken {
             return Err(RendererError::Unsupported("this ring"));
         }
         self.host.ask(fence);
