@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use coherd_blob::FileId;
 use coherd_blob::backing::is_dma_buf;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use thiserror::Error;
 use tracing::debug;
@@ -34,6 +35,15 @@ pub enum MemoryTableError {
         gpa: u64,
         /// The error of mmap.
         source: vm_memory::mmap::MmapRegionError,
+    },
+    /// A region's file ends before the region does; touching what is missing would kill this
+    /// process.
+    #[error("file of the region at {gpa:#x} has {file} bytes, less than the region needs")]
+    PastEnd {
+        /// Guest physical address.
+        gpa: u64,
+        /// Bytes of the file.
+        file: u64,
     },
     /// Regions overlap or wrap around.
     #[error("regions of guest RAM overlap or wrap around")]
@@ -222,16 +232,28 @@ fn map(
     region: &VhostUserMemoryRegion,
     file: File,
 ) -> Result<Arc<GuestRegionMmap>, MemoryTableError> {
+    let gpa = region.guest_phys_addr;
     let size = usize::try_from(region.memory_size).map_err(|_| MemoryTableError::Layout)?;
-    let mapping = MmapRegion::from_file(FileOffset::new(file, region.mmap_offset), size).map_err(
-        |source| MemoryTableError::Map {
-            gpa: region.guest_phys_addr,
-            source,
-        },
-    )?;
-    GuestRegionMmap::new(mapping, GuestAddress(region.guest_phys_addr))
+    check_end(region, &file)?;
+    let mapping = MmapRegion::from_file(FileOffset::new(file, region.mmap_offset), size)
+        .map_err(|source| MemoryTableError::Map { gpa, source })?;
+    GuestRegionMmap::new(mapping, GuestAddress(gpa))
         .map(Arc::new)
         .ok_or(MemoryTableError::Layout)
+}
+
+/// Files without an end, such as devices, are their drivers' concern.
+fn check_end(region: &VhostUserMemoryRegion, file: &File) -> Result<(), MemoryTableError> {
+    let gpa = region.guest_phys_addr;
+    let stat =
+        rustix::fs::fstat(file).map_err(|source| MemoryTableError::Inspect { gpa, source })?;
+    let len = u64::try_from(stat.st_size).unwrap_or(0);
+    let end = region.mmap_offset.checked_add(region.memory_size);
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if regular && end.is_none_or(|end| end > len) {
+        return Err(MemoryTableError::PastEnd { gpa, file: len });
+    }
+    Ok(())
 }
 
 fn ram_of(regions: &[Region]) -> Result<GuestMemory, MemoryTableError> {
@@ -276,6 +298,19 @@ mod tests {
             Some(GuestAddress(0x1010))
         );
         assert_eq!(table.guest_address(0x7000_0000_3000), None);
+    }
+
+    #[test]
+    fn region_past_the_end_of_its_file_is_refused() {
+        let mut table = MemoryTable::new(Arc::default());
+        for (size, offset) in [(0x3000, 0), (0x1000, 0x2000), (0x1000, u64::MAX - 0xfff)] {
+            let region = VhostUserMemoryRegion::new(0, size, 0x7000_0000_0000, offset);
+            let refused = table.replace(&[region], vec![memfd(0x2000)]).unwrap_err();
+            assert!(matches!(
+                refused,
+                MemoryTableError::PastEnd { file: 0x2000, .. }
+            ));
+        }
     }
 
     #[test]
