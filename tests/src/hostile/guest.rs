@@ -68,10 +68,9 @@ pub struct Guest {
     layouts: [RingLayout; QUEUES],
     slots: Slots,
     in_flight: [BTreeMap<u16, InFlight>; QUEUES],
-    /// The rings are as a driver leaves them, so that each chain comes back once.
+    /// The rings are as a driver leaves them and no chain makes the device write elsewhere, so
+    /// that each chain comes back once, with its answer.
     honest: bool,
-    /// No chain can make the device write over the answer to another.
-    tidy: bool,
     score: Score,
 }
 
@@ -97,7 +96,6 @@ impl Guest {
             layouts,
             in_flight: Default::default(),
             honest: true,
-            tidy: true,
             score: Score::default(),
         }
     }
@@ -127,7 +125,6 @@ impl Guest {
             self.slots.give_back(slot);
             return Ok(false);
         };
-        self.tidy &= chain.is_harmless(slot);
         self.honest &= chain.is_harmless(slot);
         self.score.offered += 1;
         let header = Header::read_from_prefix(&command.bytes).ok();
@@ -268,7 +265,7 @@ impl Guest {
         let header = u32::try_from(Header::LEN).unwrap_or(0);
         // A cursor queue that is stopped gets its buffers back without an answer.
         let may_be_empty = room < header || queue != 0;
-        if !self.tidy || !entry.sound || (used == 0 && may_be_empty) {
+        if !self.honest || !entry.sound || (used == 0 && may_be_empty) {
             self.score.mute += 1;
             return Ok(());
         }
@@ -335,7 +332,6 @@ impl Guest {
     /// Tells that what comes back proves nothing from now on.
     pub fn give_up(&mut self) {
         self.honest = false;
-        self.tidy = false;
     }
 
     /// How far it goes.
@@ -343,7 +339,7 @@ impl Guest {
         self.temper
     }
 
-    /// Whether the rings are as a driver leaves them.
+    /// Whether what comes back proves something.
     pub fn is_honest(&self) -> bool {
         self.honest
     }

@@ -112,6 +112,8 @@ impl<'lab> Session<'lab> {
         command
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-max_len={MAX_LEN}"))
+            // Short inputs are over before anything can go wrong.
+            .arg("-len_control=0")
             .arg(format!("-timeout={TIMEOUT}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .arg("-print_final_stats=1")
