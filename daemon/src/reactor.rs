@@ -109,19 +109,41 @@ pub fn signal(fd: BorrowedFd<'_>) {
     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
 }
 
-/// Zeroes an eventfd that may be in blocking mode.
-pub fn drain(fd: BorrowedFd<'_>) {
+/// Zeroes an eventfd that may be in blocking mode. `false` if it is none and has hung up, so that
+/// it would wake its waiter for ever.
+pub fn drain(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    if matches!(
-        poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0
-            })
-        ),
-        Ok(1)
-    ) {
-        let _ = rustix::io::read(fd, &mut [0u8; 8]);
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    if !matches!(poll(&mut fds, Some(&now)), Ok(1)) {
+        return true;
+    }
+    match rustix::io::read(fd, &mut [0u8; 8]) {
+        Ok(count) => count > 0,
+        Err(error) => matches!(error, Errno::AGAIN | Errno::INTR),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn eventfd_can_be_drained_whether_it_was_signalled_or_not() {
+        let wake = Wake::new().unwrap();
+        wake.send();
+        assert!(drain(wake.as_fd()));
+        assert!(drain(wake.as_fd()));
+    }
+
+    #[test]
+    fn socket_without_a_peer_cannot_be_drained() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        assert!(drain(ours.as_fd()));
+        drop(theirs);
+        assert!(!drain(ours.as_fd()));
     }
 }

@@ -253,11 +253,12 @@ impl Ring {
         self.is_active() && self.queue.enable_notification(memory).unwrap_or(false)
     }
 
-    /// Takes the kicks that have come.
-    pub fn drain_kick(&self) {
-        if let Some(kick) = &self.kick {
-            reactor::drain(kick.as_fd());
-        }
+    /// Takes the kicks that have come; `false` if the fd has hung up and no more will come.
+    #[must_use]
+    pub fn drain_kick(&self) -> bool {
+        self.kick
+            .as_ref()
+            .is_none_or(|kick| reactor::drain(kick.as_fd()))
     }
 
     fn notify(&self) {

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use tracing::debug;
+use tracing::{debug, warn};
 use virtio_queue::DescriptorChain;
 
 use super::back_channel::BackChannel;
@@ -230,7 +230,12 @@ impl Rings {
     pub fn begin(&self, index: usize) {
         let state = &mut *self.lock();
         if let Some(ring) = state.rings.get_mut(index) {
-            ring.drain_kick();
+            if !ring.drain_kick()
+                && let Some(kick) = ring.kick()
+            {
+                warn!(index, "kick fd has hung up");
+                self.reactor.remove(kick);
+            }
             ring.disable_kicks(&state.memory);
         }
     }
