@@ -27,7 +27,7 @@ const ROUNDS: u64 = 5;
 /// Bytes from which a batch of commands is drawn.
 const BATCH: usize = 16 << 10;
 /// Pages by which this process may grow from the first round to the last.
-const GROWTH: u64 = 2048;
+const GROWTH: u64 = 4096;
 
 /// The one test of this file.
 const NAME: &str = "a_million_hostile_commands_leave_nothing_behind";

@@ -127,6 +127,7 @@ impl Lab {
         // Cargo would find its subcommand among rustup's proxies in the host's CARGO_HOME, and they have no rustup here.
         let program = match arguments.first().map(AsRef::as_ref) {
             Some(name) if name == "clippy" => "cargo-clippy",
+            Some(name) if name == "fmt" => "cargo-fmt",
             _ => "cargo",
         };
         let mut command = self.command(program);

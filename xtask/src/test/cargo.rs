@@ -61,8 +61,8 @@ impl Step {
         },
     ];
 
-    /// Steps that need virglrenderer.
-    pub const IN_LAB: [Self; 4] = [
+    /// Steps that need virglrenderer, or a C++ compiler.
+    pub const IN_LAB: [Self; 6] = [
         Self {
             name: "lints with Venus",
             arguments: &[
@@ -85,6 +85,23 @@ impl Step {
         Self {
             name: "the Vulkan layer",
             arguments: &["build", "--package=coherd-layer"],
+            tests: false,
+        },
+        Self {
+            name: "format of the fuzz targets",
+            arguments: &["fmt", "--manifest-path=tests/fuzz/Cargo.toml", "--check"],
+            tests: false,
+        },
+        Self {
+            name: "lints of the fuzz targets",
+            arguments: &[
+                "clippy",
+                "--manifest-path=tests/fuzz/Cargo.toml",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
             tests: false,
         },
         Self {

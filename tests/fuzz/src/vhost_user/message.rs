@@ -48,7 +48,7 @@ impl Message {
         let mut fds = Vec::new();
         for _ in 0..fd_count(u, code, &payload)? {
             let fitting = match code {
-                5 | 37 if !rarely(u)? => files.ram(),
+                5 | 37 if u.int_in_range(0..=3u8)? != 3 => files.ram(),
                 12..=14 if !rarely(u)? => files.kick(),
                 21 if !rarely(u)? => files.channel(u)?,
                 _ => files.draw(u)?,
