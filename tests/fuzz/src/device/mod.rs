@@ -3,7 +3,7 @@
 //!
 //! An input is a guest ([`coherd_tests::hostile`]) and what a VMM and a GPU do meanwhile: pause,
 //! reset, change of the memory table, completion of work, loss of contexts, also in the middle of
-//! a command ([`outside`]).
+//! a command (`outside`).
 
 mod machine;
 mod outside;
