@@ -27,7 +27,7 @@ pub use cursor::Cursor;
 pub use descriptor::{Buffer, Descriptor, flag as descriptor_flag};
 pub use error::DriverError;
 pub use gpu::{Gpu, QueueKind, Token};
-pub use pages::Pages;
+pub use pages::{PAGE, Pages};
 pub use port::Shape;
 pub use request::{Request, kind};
 pub use textures::Transfer;

@@ -52,7 +52,7 @@ impl Gpu {
     /// See [`DriverError`].
     pub fn create_3d(&mut self, resource_id: u32, size: [u32; 3]) -> Result<(), DriverError> {
         let [width, height, depth] = size.map(Into::into);
-        let request = Request::new(kind::RESOURCE_CREATE_3D).body(&ResourceCreate3d {
+        let request = Request::create_3d(&ResourceCreate3d {
             resource_id: resource_id.into(),
             target: TARGET_2D.into(),
             format: FORMAT.into(),

@@ -17,7 +17,7 @@ use super::gate::Stage;
 use super::log::Event;
 use super::message::{Header, Incoming, MessageError};
 use super::shared::Shared;
-use super::{crosvm, qemu};
+use super::{crosvm, general, qemu};
 
 /// Largest payload that is received, that of GET_SHMEM_CONFIG.
 const MAX_PAYLOAD: u32 = 2056;
@@ -51,7 +51,7 @@ pub(super) fn spawn(
 fn serve(shared: &Shared, stream: &UnixStream) -> Result<(), Fault> {
     while !shared.closing.load(Ordering::SeqCst) {
         // QEMU's main loop watches the channel always, crosvm's worker exists while activated.
-        let watched = shared.flavour == Flavour::Qemu || shared.is_running();
+        let watched = shared.flavour.is_like_qemu() || shared.is_running();
         if !wait(shared, stream, watched).map_err(|_| Fault::Stuck("for the back channel"))? {
             continue;
         }
@@ -129,6 +129,7 @@ fn serve_one(shared: &Shared, stream: &UnixStream) -> Result<bool, Fault> {
     };
     match shared.flavour {
         Flavour::Qemu => qemu::serve(shared, request)?,
+        Flavour::General => general::serve(shared, request)?,
         Flavour::Crosvm | Flavour::Libkrun => crosvm::serve(shared, request)?,
     }
     Ok(true)

@@ -14,6 +14,15 @@ pub enum Flavour {
     Crosvm,
     /// libkrun, `krun_add_vhost_user_device`.
     Libkrun,
+    /// No VMM in particular: takes any backend, insists on no feature.
+    General,
+}
+
+impl Flavour {
+    /// Whether one main loop does everything, and a reset drops every map.
+    pub(super) fn is_like_qemu(self) -> bool {
+        matches!(self, Self::Qemu | Self::General)
+    }
 }
 
 /// Protocol feature bits, as masks.
@@ -71,6 +80,8 @@ pub struct Config {
     pub queue_size: u16,
     /// Bytes of the configuration space that QEMU was told.
     pub config_size: u32,
+    /// Whether the backend gets a display socket; only [`Flavour::General`] has one.
+    pub display: bool,
     /// Whether QEMU's device interrupts the guest for a new configuration; `vhost-user-gpu`
     /// refuses to.
     pub takes_config_changes: bool,
@@ -96,6 +107,7 @@ impl Config {
             queues: 2,
             queue_size: 256,
             config_size: 24,
+            display: false,
             takes_config_changes: true,
             timeout: Duration::from_secs(10),
         }
@@ -111,6 +123,7 @@ impl Config {
             }
             Flavour::Crosvm => bits(&[0, 3, 5, 9, 19, 22]),
             Flavour::Libkrun => bits(&[0, 9]),
+            Flavour::General => bits(&[0, 3, 5, 9, 10, 13, 18, 22]),
         };
         offered & known & self.protocol_features
     }
@@ -119,7 +132,7 @@ impl Config {
     pub(super) fn acked_features(&self, offered: u64) -> u64 {
         let hidden = match self.flavour {
             Flavour::Crosvm => 1 << VIRTIO_RING_F_INDIRECT_DESC,
-            Flavour::Qemu | Flavour::Libkrun => 0,
+            Flavour::Qemu | Flavour::Libkrun | Flavour::General => 0,
         };
         offered & self.features & !hidden & !F_PROTOCOL_FEATURES
     }

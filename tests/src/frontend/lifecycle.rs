@@ -11,7 +11,7 @@ use super::log::Event;
 use super::session::Session;
 use super::shared::Shared;
 use super::turn::Turn;
-use super::{crosvm, libkrun, lock, qemu};
+use super::{crosvm, general, libkrun, lock, qemu};
 
 impl Shared {
     /// The session and, for QEMU, its one main loop, with which everything waits for everything.
@@ -19,7 +19,7 @@ impl Shared {
         &self,
     ) -> Result<(Option<Turn<'_>>, MutexGuard<'_, Session>), FrontendError> {
         let turn = match self.flavour {
-            Flavour::Qemu => Some(self.turn()?),
+            Flavour::Qemu | Flavour::General => Some(self.turn()?),
             Flavour::Crosvm | Flavour::Libkrun => None,
         };
         self.check_alive()?;
@@ -49,6 +49,10 @@ impl Shared {
                 qemu::start(&mut session, bases, &table)?;
                 self.set_running(true)
             }
+            Flavour::General => {
+                general::start(&mut session, bases)?;
+                self.set_running(true)
+            }
             Flavour::Crosvm => {
                 if features_are_new {
                     crosvm::acknowledge_features(&session)?;
@@ -65,21 +69,26 @@ impl Shared {
 
     /// Stops the device and returns where its rings are.
     pub(super) fn deactivate(&self) -> Result<Vec<u16>, FrontendError> {
-        let (turn, session) = self.enter()?;
+        let (turn, mut session) = self.enter()?;
         if !self.is_running() {
             return Err(FrontendError::State("stopped already"));
         }
-        self.deactivate_entered(turn.as_ref(), &session)
+        self.deactivate_entered(turn.as_ref(), &mut session)
     }
 
     fn deactivate_entered(
         &self,
         _main_loop: Option<&Turn<'_>>,
-        session: &Session,
+        session: &mut Session,
     ) -> Result<Vec<u16>, FrontendError> {
         match self.flavour {
             Flavour::Qemu => {
                 let bases = qemu::stop(session);
+                self.set_running(false)?;
+                bases
+            }
+            Flavour::General => {
+                let bases = general::stop(session);
                 self.set_running(false)?;
                 bases
             }
@@ -110,12 +119,9 @@ impl Shared {
             session.channel.tell_acked(request, &[], &[])?;
             self.set_running(false)?;
         } else if self.is_running() {
-            self.deactivate_entered(turn.as_ref(), &session)?;
+            self.deactivate_entered(turn.as_ref(), &mut session)?;
         }
-        let window = self
-            .window
-            .as_ref()
-            .filter(|_| self.flavour == Flavour::Qemu);
+        let window = self.window.as_ref().filter(|_| self.flavour.is_like_qemu());
         let dropped = window.map_or(0, |window| window.clear());
         if dropped > 0 {
             self.log.push(Event::MapsDropped(dropped));
@@ -168,7 +174,7 @@ impl Shared {
                     .ok_or(FrontendError::Config("access past config_size"))
             }
             Flavour::Crosvm => session.read_config(offset, size, crosvm::CONFIG_FLAGS),
-            Flavour::Libkrun => session.read_config(offset, size, 0),
+            Flavour::Libkrun | Flavour::General => session.read_config(offset, size, 0),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex};
 use vhost::vhost_user::message::FrontendReq;
 
 use super::deadline::Deadline;
+use super::display::Shown;
 use super::fault::Fault;
 use super::lock;
 use super::request::MapRequest;
@@ -69,6 +70,8 @@ pub enum Event {
     ConfigChanged,
     /// The backend closed its end of the back channel.
     BackChannelClosed,
+    /// The backend showed something on the display socket.
+    Shown(Shown),
     /// The VMM died.
     Fault(Fault),
 }

@@ -1,8 +1,8 @@
 //! A VMM in miniature: the front-end of vhost-user, with guest RAM, the host-visible window and
 //! the back channel.
 //!
-//! It sends what QEMU 11.1, crosvm or libkrun send, in their order, and serves the backend's
-//! requests with their semantics, down to what kills them: a [`Fault`] is the end of the VMM, and
+//! It sends what QEMU 11.1, crosvm or libkrun send, in their order, or what any backend takes, and
+//! serves the backend's requests with their semantics, down to what kills them: a [`Fault`] is the end of the VMM, and
 //! a conforming backend never causes one. Nothing waits without a [`Deadline`].
 //!
 //! [`Gate`]s hold the service of a backend request at a [`Stage`], so that a test can place a
@@ -15,10 +15,12 @@ mod channel;
 mod config;
 mod crosvm;
 mod deadline;
+mod display;
 mod error;
 mod event;
 mod fault;
 mod gate;
+mod general;
 mod libkrun;
 mod lifecycle;
 mod log;
@@ -46,6 +48,7 @@ use vm_memory::GuestMemoryMmap;
 
 pub use config::{Config, F_PROTOCOL_FEATURES, Flavour, RamRange, protocol};
 pub use deadline::Deadline;
+pub use display::Shown;
 pub use error::FrontendError;
 pub use event::Event as EventFd;
 pub use fault::Fault;
@@ -96,6 +99,7 @@ impl Frontend {
             Flavour::Qemu => qemu::handshake(&mut session),
             Flavour::Crosvm => crosvm::handshake(&mut session),
             Flavour::Libkrun => libkrun::handshake(&mut session),
+            Flavour::General => general::handshake(&mut session),
         }?;
         let memory = session.ram.memory().clone();
         let rings = session.rings.clone();
@@ -211,6 +215,21 @@ impl Frontend {
         lock(&self.shared.session).config.features = features;
     }
 
+    /// Gives both queues `size` descriptors from the next [`Self::start`] on.
+    ///
+    /// # Errors
+    /// [`FrontendError::State`] while the device runs, [`FrontendError::Config`] for a size that
+    /// is not a power of two up to [`MAX_QUEUE_SIZE`].
+    pub fn set_queue_size(&mut self, size: u16) -> Result<(), FrontendError> {
+        if self.is_running() {
+            return Err(FrontendError::State("running"));
+        }
+        let mut session = lock(&self.shared.session);
+        session.set_queue_size(size)?;
+        self.rings.clone_from(&session.rings);
+        Ok(())
+    }
+
     /// virtio features that were negotiated.
     pub fn features(&self) -> u64 {
         let session = lock(&self.shared.session);
@@ -255,6 +274,16 @@ impl Frontend {
     /// What ended the VMM, if anything did.
     pub fn fault(&self) -> Option<Fault> {
         self.shared.fault()
+    }
+
+    /// Whether the VMM gives the backend a display socket.
+    pub fn has_display(&self) -> bool {
+        lock(&self.shared.session).display.is_some()
+    }
+
+    /// Whether the backend has hung up.
+    pub fn is_hung_up(&self) -> bool {
+        self.shared.is_hung_up()
     }
 
     /// The VMM is killed: every socket is hung up, whatever it was doing.

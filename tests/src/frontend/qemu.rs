@@ -184,11 +184,8 @@ pub(super) fn serve(shared: &Shared, request: BackRequest) -> Result<(), Fault> 
         Ok(BackendReq::SHARED_OBJECT_ADD | BackendReq::SHARED_OBJECT_REMOVE) => 0,
         Ok(BackendReq::SHARED_OBJECT_LOOKUP) => 1,
         _ => {
-            shared.log.push(Event::Refused {
-                request: code,
-                reason: "unexpected msg type".to_owned(),
-            });
-            1
+            shared.refuse(&request.header, "unexpected msg type".to_owned());
+            return Ok(());
         }
     };
     shared.reply(&request.header, value);
@@ -225,23 +222,19 @@ fn serve_map(shared: &Shared, request: BackRequest) -> Result<(), Fault> {
             commit(shared, change)
         }
         Err(error) => {
-            shared.log.push(Event::Refused {
-                request: header.request,
-                reason: error.to_string(),
-            });
-            shared.reply(&header, 1);
+            shared.refuse(&header, error.to_string());
             Ok(())
         }
     }
 }
 
 /// A change of the window that the guest does not see yet.
-enum Change {
+pub(super) enum Change {
     Added(MapRequest),
     Removed(MapRequest),
 }
 
-fn change_window(
+pub(super) fn change_window(
     shared: &Shared,
     header: &Header,
     map: MapRequest,

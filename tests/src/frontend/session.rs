@@ -9,6 +9,7 @@ use vm_memory::GuestAddress;
 
 use super::channel::Channel;
 use super::config::{Config, F_PROTOCOL_FEATURES, RamRange, protocol};
+use super::display::Display;
 use super::error::FrontendError;
 use super::event::Event;
 use super::log::Log;
@@ -43,6 +44,8 @@ pub(super) struct Session {
     pub(super) slots: Vec<TableRegion>,
     /// Whether a reset dropped maps while memory slots held them.
     pub(super) stale_slots: bool,
+    /// The display, if the VMM has one.
+    pub(super) display: Option<Display>,
 }
 
 impl Session {
@@ -53,6 +56,7 @@ impl Session {
     ) -> Result<Self, FrontendError> {
         let ram = GuestRam::new(&config.ram)?;
         let rings = set_up_rings(&config)?;
+        let display = config.display.then(|| Display::new(Arc::clone(&log)));
         let channel = Channel::new(stream, log, config.timeout);
         Ok(Self {
             config,
@@ -66,7 +70,15 @@ impl Session {
             config_space: Vec::new(),
             slots: Vec::new(),
             stale_slots: false,
+            display,
         })
+    }
+
+    /// Sets the rings up anew with `size` descriptors each.
+    pub(super) fn set_queue_size(&mut self, size: u16) -> Result<(), FrontendError> {
+        self.config.queue_size = size;
+        self.rings = set_up_rings(&self.config)?;
+        Ok(())
     }
 
     /// Whether protocol feature `mask` was acknowledged.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::config::Flavour;
 use super::deadline::Deadline;
 use super::error::FrontendError;
@@ -119,6 +121,15 @@ impl Shared {
         }
     }
 
+    /// Refuses a backend request.
+    pub(super) fn refuse(&self, request: &Header, reason: String) {
+        self.log.push(Event::Refused {
+            request: request.request,
+            reason,
+        });
+        self.reply(request, 1);
+    }
+
     /// Ends the VMM: every socket is hung up, as when its process dies.
     pub(super) fn die(&self, fault: Fault) {
         let mut dead = lock(&self.fault);
@@ -134,6 +145,16 @@ impl Shared {
         for stream in [Some(&self.main), self.back.as_ref()].into_iter().flatten() {
             // A stream whose peer is gone cannot be shut down, and need not be.
             let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Whether the backend has hung up the main channel.
+    pub(super) fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.main, PollFlags::empty())];
+        let gone = PollFlags::HUP | PollFlags::ERR;
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(_) => fds.iter().any(|fd| fd.revents().intersects(gone)),
+            Err(_) => false,
         }
     }
 

@@ -7,6 +7,8 @@ use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 
 /// Bytes of a texel, whatever the format.
 const TEXEL: usize = 4;
+/// PIPE_MAX_TEXTURE_TYPES of virgl: targets are below it.
+const TARGETS: u32 = 9;
 /// Bytes of the largest texture.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -26,7 +28,8 @@ impl Texture {
         let size = TEXEL
             .checked_mul(width)
             .and_then(|row| row.checked_mul(height)?.checked_mul(depth))
-            .filter(|size| (1..=MAX_BYTES).contains(size) && request.last_level.get() == 0);
+            .filter(|size| (1..=MAX_BYTES).contains(size) && request.last_level.get() == 0)
+            .filter(|_| request.target.get() < TARGETS);
         let size = size.ok_or_else(|| RendererError::Failed("no such texture".to_owned()))?;
         Ok(Self {
             width,

@@ -108,7 +108,7 @@ impl Model {
     pub fn reset(&mut self) {
         let kept = match self.flavour {
             Flavour::Crosvm => self.window(),
-            Flavour::Qemu | Flavour::Libkrun => BTreeSet::new(),
+            Flavour::Qemu | Flavour::General | Flavour::Libkrun => BTreeSet::new(),
         };
         *self = Self {
             stale: kept,
@@ -164,7 +164,7 @@ impl Model {
             _ if is_mapped || live.any(|live| overlap(live, place)) => 0x1205,
             _ if file(id) == FileKind::Short => 0x1205,
             Flavour::Libkrun => 0x1200,
-            Flavour::Qemu | Flavour::Crosvm => 0x1106,
+            Flavour::Qemu | Flavour::General | Flavour::Crosvm => 0x1106,
         }
     }
 

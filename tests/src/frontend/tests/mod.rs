@@ -1,6 +1,7 @@
 //! The front-end against a backend that knows just enough to answer.
 
 mod crosvm;
+mod display;
 pub(crate) mod fake;
 mod libkrun;
 mod qemu;
