@@ -1,5 +1,6 @@
 //! Test harness of coherd.
 
+pub mod conformance;
 pub mod driver;
 pub mod frontend;
 pub mod guest;
