@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use clap::{Args, Parser, Subcommand};
 
 use crate::coherd;
+use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
 use crate::fuzz::{self, FuzzArgs};
 use crate::lab::enter::{Plan, enter};
@@ -34,6 +35,8 @@ enum Task {
     Lab(LabArgs),
     /// Show a guest under stock QEMU that runs Vulkan programs through coherd
     Demo(DemoArgs),
+    /// Run the conformance suite against coherd or any other vhost-user GPU
+    Conformance(ConformanceArgs),
     /// Run everything CI runs
     Test,
     /// Feed the daemon's rooms inputs that a fuzzer makes up
@@ -79,10 +82,8 @@ impl Cli {
                 demo::run(&args, &progress)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Task::Test => Ok(match test::run(&progress)? {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::FAILURE,
-            }),
+            Task::Conformance(args) => Ok(success(conformance::run(&args, &progress)?)),
+            Task::Test => Ok(success(test::run(&progress)?)),
             Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
@@ -94,12 +95,16 @@ impl Cli {
     }
 }
 
+fn success(success: bool) -> ExitCode {
+    ExitCode::from(u8::from(!success))
+}
+
 fn system(filter: Option<&str>, progress: &Progress) -> Result<ExitCode, AnyError> {
     let lab = Lab::ensure(progress)?;
     coherd::build(&lab, progress)?;
     let report = system::run(&lab, progress, filter)?;
     println!("{report}");
-    Ok(ExitCode::from(u8::from(!report.is_success())))
+    Ok(success(report.is_success()))
 }
 
 fn lab(args: &LabArgs, progress: &Progress) -> Result<ExitCode, AnyError> {

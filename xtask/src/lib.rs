@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod coherd;
+pub mod conformance;
 pub mod demo;
 pub mod fuzz;
 pub mod lab;

@@ -97,6 +97,12 @@ impl Lab {
         &self.versions
     }
 
+    /// The version of one of its main parts, by the name that [`Self::versions`] shows.
+    #[must_use]
+    pub fn version(&self, part: &str) -> Option<&str> {
+        versions::find(&self.versions, part)
+    }
+
     /// The checkout, as the host sees it; [`SOURCE`] inside.
     #[must_use]
     pub fn checkout(&self) -> &Path {

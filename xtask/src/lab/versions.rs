@@ -30,6 +30,17 @@ pub fn summary(status: &str) -> String {
     text
 }
 
+/// The version of a part in what [`summary`] returned.
+#[must_use]
+pub fn find<'a>(summary: &'a str, part: &str) -> Option<&'a str> {
+    let rest = |line: &'a str| line.trim_start().strip_prefix(part);
+    summary
+        .lines()
+        .filter_map(rest)
+        .find(|rest| rest.starts_with(' '))
+        .map(str::trim)
+}
+
 fn installed(status: &str) -> HashMap<&str, &str> {
     status
         .split("\n\n")
@@ -53,5 +64,7 @@ mod tests {
         assert!(summary.contains("  gcc                  4:14.2\n"));
         assert!(summary.contains("  glibc                2.41-12\n"));
         assert!(summary.contains("  vkmark               missing\n"));
+        assert_eq!(find(&summary, "glibc"), Some("2.41-12"));
+        assert_eq!(find(&summary, "gl"), None);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use self::cargo::{CargoError, Step};
 use self::tally::Tally;
 use crate::coherd::{self, CoherdError};
+use crate::conformance::{self, ConformanceError};
 use crate::fuzz::{self, FuzzError, Target};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
@@ -31,6 +32,9 @@ pub enum TestError {
     /// The fuzz targets could not be run.
     #[error(transparent)]
     Fuzz(#[from] FuzzError),
+    /// The conformance suite could not be run.
+    #[error(transparent)]
+    Conformance(#[from] ConformanceError),
     /// The whole-system tests could not be run.
     #[error(transparent)]
     System(#[from] NoSuchCase),
@@ -52,6 +56,13 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     }
     fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
+    let counts = timed("conformance of coherd", progress, || {
+        conformance::check(&lab, progress)
+    })?;
+    counts.lines.iter().for_each(|line| println!("{line}"));
+    tally.passed += counts.passed;
+    tally.failed += counts.failed;
+    tally.skipped += counts.unsupported;
     let report = system::run(&lab, progress, None)?;
     for entry in &report.entries {
         *match entry.verdict {
