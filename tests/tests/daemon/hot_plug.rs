@@ -199,8 +199,30 @@ fn change_before_a_reset_is_not_announced_after_it() {
     }
 }
 
-/// QEMU must not read a whole CONFIG_CHANGE_MSG after it stopped: it would look at a device that
-/// is not there.
+/// QEMU would look at a device that is not there.
+#[test]
+fn announcement_that_qemu_had_not_read_when_it_stopped_is_taken_back() {
+    let mut rig = three_outputs(Config::new(Flavour::Qemu));
+    let gate = rig.frontend.gate(Stage::Pending);
+    let mark = rig.frontend.log().mark();
+    rig.server.set_displays(&[mode(800, 600)]).unwrap();
+
+    let bases = interrupt(&rig, (Stage::Pending, gate), |frontend| {
+        frontend.stop().unwrap()
+    });
+    let deadline = rig.frontend.deadline();
+    let refused = rig.frontend.log().wait(mark, deadline, |event| {
+        matches!(event, Event::Refused { .. })
+    });
+
+    assert!(refused.is_some(), "{:?}", rig.frontend.fault());
+    assert_eq!(interrupts(&rig, mark), 0);
+    rig.frontend.resume(&bases).unwrap();
+    interrupted(&rig, mark);
+    assert_eq!(follow(&mut rig)[0], (0, 800, 600, 1));
+    rig.finish().unwrap();
+}
+
 #[test]
 fn announcement_that_a_stop_overtakes_comes_when_the_machine_goes_on() {
     for stage in [Stage::Pending, Stage::FirstPiece, Stage::BeforeExecution] {
