@@ -196,8 +196,10 @@ impl Device {
     /// Gives up a context. What the renderer has of it goes at once: a guest may keep a lost
     /// context for ever.
     fn lose(&mut self, id: u32, reason: &dyn fmt::Display) {
-        let name = self.contexts.get(&id).map(|context| context.name.clone());
-        let name = name.unwrap_or_default();
+        let Some(context) = self.contexts.get(&id) else {
+            return;
+        };
+        let name = context.name.clone();
         self.report(&format_args!("context {id} ({name}) is lost: {reason}"));
         self.cut_off(id);
     }

@@ -19,8 +19,9 @@ use coherd_protocol::gpu::limits::MAX_QUEUE_SIZE;
 use crate::memory::GuestMemory;
 use crate::reactor;
 
-/// Bytes of an element of the used ring.
-const USED_ELEMENT: u64 = 8;
+/// Bytes before the elements of the used ring, and of an element.
+const USED_HEADER: u64 = 4;
+const USED_ELEMENT: usize = 8;
 
 /// A finished descriptor chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,18 +145,17 @@ impl Ring {
     pub fn is_reset(&self, memory: &GuestMemoryMmap) -> bool {
         match self.base {
             None => false,
-            Some(0) if self.position() == 0 && self.used_before => {
-                let last = u64::from(self.queue.size().saturating_sub(1)) * USED_ELEMENT;
-                let len = self
-                    .queue
-                    .used_ring()
-                    .checked_add(4 + last + 4)
-                    .map(GuestAddress);
-                len.and_then(|len| memory.read_obj::<u32>(len).ok())
-                    .is_none_or(|len| len == 0)
-            }
+            Some(0) if self.position() == 0 && self.used_before => !self.has_used(memory),
             Some(base) => base == 0,
         }
+    }
+
+    /// Whether anything but zeros is in the used ring.
+    fn has_used(&self, memory: &GuestMemoryMmap) -> bool {
+        let mut elements = vec![0; usize::from(self.queue.size()) * USED_ELEMENT];
+        let start = self.queue.used_ring().checked_add(USED_HEADER);
+        let read = start.map(|start| memory.read_slice(&mut elements, GuestAddress(start)));
+        matches!(read, Some(Ok(()))) && elements.iter().any(|byte| *byte != 0)
     }
 
     /// Makes the queue of an active ring ready to be processed from the position that was set;
@@ -382,6 +382,24 @@ mod tests {
         memory.write_obj(0u16, GuestAddress(AVAIL)).unwrap();
         ring.push(&memory, &[used(1)]);
         assert!(is_signalled(&call));
+    }
+
+    #[test]
+    fn ring_that_has_come_round_is_reset_if_the_driver_zeroed_it() {
+        for (element, is_reset) in [([0, 0], true), ([3, 0], false), ([0, 24], false)] {
+            let memory = memory();
+            let (mut ring, _call) = ring(&memory, 0x2000, &[0]);
+            ring.queue.set_next_avail(u16::MAX);
+            memory.write_obj(0u16, GuestAddress(AVAIL + 2)).unwrap();
+            assert!(ring.pop(&memory).is_some());
+            assert_eq!(ring.position(), 0);
+
+            ring.set_enabled(false);
+            ring.set_base(0);
+            memory.write_obj(element, GuestAddress(0x200c)).unwrap();
+
+            assert_eq!(ring.is_reset(&memory), is_reset, "{element:?}");
+        }
     }
 
     #[test]
