@@ -29,6 +29,7 @@ pub struct Builder<'lab> {
     cpus: u32,
     gpu_socket: Option<PathBuf>,
     load_gpu: bool,
+    kernel_arguments: String,
     share: Option<PathBuf>,
     extra: Vec<OsString>,
 }
@@ -41,6 +42,7 @@ impl<'lab> Builder<'lab> {
             cpus: 2,
             gpu_socket: None,
             load_gpu: true,
+            kernel_arguments: String::new(),
             share: None,
             extra: Vec::new(),
         }
@@ -71,6 +73,13 @@ impl<'lab> Builder<'lab> {
     #[must_use]
     pub fn load_gpu(mut self, load: bool) -> Self {
         self.load_gpu = load;
+        self
+    }
+
+    /// More arguments for the guest's kernel, separated by spaces.
+    #[must_use]
+    pub fn kernel_arguments(mut self, more: impl Into<String>) -> Self {
+        self.kernel_arguments = more.into();
         self
     }
 
@@ -144,7 +153,10 @@ impl<'lab> Builder<'lab> {
 
     fn describe(&self, qemu: &mut Command, accel: Accel, dir: &Path) -> Result<(), VmError> {
         let kernel = initramfs::kernel_version(self.lab.root())?;
-        let mut append = "console=ttyS0 quiet panic=-1 mitigations=off".to_owned();
+        let mut append = format!(
+            "console=ttyS0 quiet panic=-1 mitigations=off {}",
+            self.kernel_arguments
+        );
         if !self.load_gpu {
             append.push_str(" coherd.nogpu");
         }

@@ -93,6 +93,12 @@ impl Vm {
         self.qmp.take_events()
     }
 
+    /// All that the guest has written to its console, reboots included.
+    #[must_use]
+    pub fn console(&self) -> String {
+        self.qemu.console()
+    }
+
     /// The end of the guest's console.
     #[must_use]
     pub fn console_tail(&self) -> String {

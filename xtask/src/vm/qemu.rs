@@ -138,10 +138,15 @@ impl Qemu {
         }
     }
 
+    /// All of the guest's console.
+    pub fn console(&self) -> String {
+        let log = fs::read(self.dir.join(CONSOLE)).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The end of the guest's console.
     pub fn console_tail(&self) -> String {
-        let log = fs::read(self.dir.join(CONSOLE)).unwrap_or_default();
-        last_lines(&String::from_utf8_lossy(&log))
+        last_lines(&self.console())
     }
 
     fn evidence(&self) -> String {
