@@ -67,6 +67,23 @@ impl<'g> Commands<'g> {
         semaphores: Semaphores,
         record: impl FnOnce(&Device, vk::CommandBuffer),
     ) -> Result<(), GuestError> {
+        self.record(record)?;
+        self.submit(semaphores, self.fence)?;
+        self.wait()
+    }
+
+    /// As [`Self::run`], but does not wait. `fence` must be unsignalled and in no queue, and nothing
+    /// more may be run or started before it was seen signalled.
+    pub fn start(
+        &self,
+        fence: vk::Fence,
+        record: impl FnOnce(&Device, vk::CommandBuffer),
+    ) -> Result<(), GuestError> {
+        self.record(record)?;
+        self.submit(Semaphores::default(), fence)
+    }
+
+    fn record(&self, record: impl FnOnce(&Device, vk::CommandBuffer)) -> Result<(), GuestError> {
         let device = self.gpu.device();
         let begin = vk::CommandBufferBeginInfo::default()
             .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
@@ -83,8 +100,7 @@ impl<'g> Commands<'g> {
         record(device, self.buffer);
         self.host_barrier();
         // SAFETY: the buffer is being recorded, outside a render pass.
-        unsafe { device.end_command_buffer(self.buffer) }.during("vkEndCommandBuffer")?;
-        self.submit(semaphores)
+        unsafe { device.end_command_buffer(self.buffer) }.during("vkEndCommandBuffer")
     }
 
     /// A fence alone does not make device writes available to the host domain.
@@ -106,8 +122,7 @@ impl<'g> Commands<'g> {
         }
     }
 
-    fn submit(&self, semaphores: Semaphores) -> Result<(), GuestError> {
-        let device = self.gpu.device();
+    fn submit(&self, semaphores: Semaphores, fence: vk::Fence) -> Result<(), GuestError> {
         let buffers = [self.buffer];
         let stages = [vk::PipelineStageFlags::ALL_COMMANDS];
         let waits = semaphores.wait.as_slice();
@@ -116,15 +131,22 @@ impl<'g> Commands<'g> {
             .wait_semaphores(waits)
             .wait_dst_stage_mask(&stages[..waits.len()])
             .signal_semaphores(semaphores.signal.as_slice())];
-        let fences = [self.fence];
-        // SAFETY: the command buffer is executable, the fence unsignalled and in no queue
-        // (VUID-vkQueueSubmit-fence-00063, -00064); it is reset after it was signalled. The caller
-        // vouches for the semaphores (VUID-vkQueueSubmit-pWaitSemaphores-03238,
-        // VUID-vkQueueSubmit-pSignalSemaphores-00067).
+        // SAFETY: the command buffer is executable; the caller vouches for the fence
+        // (VUID-vkQueueSubmit-fence-00063, -00064) and the semaphores
+        // (VUID-vkQueueSubmit-pWaitSemaphores-03238, VUID-vkQueueSubmit-pSignalSemaphores-00067).
         unsafe {
-            device
-                .queue_submit(self.gpu.queue(), &submits, self.fence)
-                .during("vkQueueSubmit")?;
+            self.gpu
+                .device()
+                .queue_submit(self.gpu.queue(), &submits, fence)
+        }
+        .during("vkQueueSubmit")
+    }
+
+    fn wait(&self) -> Result<(), GuestError> {
+        let device = self.gpu.device();
+        let fences = [self.fence];
+        // SAFETY: the fence was submitted, and is in no queue once it is signalled.
+        unsafe {
             device
                 .wait_for_fences(&fences, true, u64::MAX)
                 .during("vkWaitForFences")?;

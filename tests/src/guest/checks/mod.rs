@@ -1,5 +1,5 @@
-//! Checks of memory that a guest shares with the device, for `vk-memory`, and of swapchains, for
-//! `vk-present`.
+//! Checks of memory that a guest shares with the device, for `vk-memory`, of swapchains, for
+//! `vk-present`, and of fences in the guest's kernel, for `vk-sync`.
 
 mod allocation;
 mod churn;
@@ -13,6 +13,7 @@ mod progress;
 mod roundtrip;
 mod shared;
 mod swapchain;
+mod sync_file;
 mod transform;
 
 pub use churn::{Churn, churn};
@@ -23,3 +24,4 @@ pub use fresh_maps::{FreshMaps, fresh_maps};
 pub use hold::{Hold, hold};
 pub use roundtrip::roundtrip;
 pub use swapchain::{Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS, swapchain};
+pub use sync_file::{SYNC_FILE_EXTENSIONS, sync_file};
