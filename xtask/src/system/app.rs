@@ -18,6 +18,15 @@ const TAIL: usize = 15;
 /// What vk-memory's checks print while they work, before the number of iterations.
 const BEAT: &str = "alive ";
 
+/// Runs a shell script in the guest and returns what it printed.
+pub fn shell(vm: &Vm, script: &str) -> Result<String, Failure> {
+    let app = App {
+        job: vm.spawn(script)?,
+        line: script.to_owned(),
+    };
+    app.succeeds()
+}
+
 /// A program running in the guest.
 #[derive(Debug)]
 pub struct App<'vm> {
@@ -63,7 +72,19 @@ impl<'vm> App<'vm> {
 
     /// Waits until it prints `what`.
     pub fn prints(&self, what: &str) -> Result<(), Failure> {
-        self.watch(what, |log| log.contains(what).then_some(()))
+        self.repeats(what, 1)
+    }
+
+    /// Waits until it has printed `what` so many times.
+    pub fn repeats(&self, what: &str, times: usize) -> Result<(), Failure> {
+        self.watch(what, |log| {
+            (log.matches(what).count() >= times).then_some(())
+        })
+    }
+
+    /// What it has printed so far.
+    pub fn said(&self) -> String {
+        self.job.log()
     }
 
     /// Waits until it has done more than `iterations`, and returns how many.
@@ -127,6 +148,12 @@ impl<'vm> App<'vm> {
 pub fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
+
+/// What one of this workspace's guest programs says in the last line of its output, when all was well.
+pub fn verdict(said: &str) -> &str {
+    let line = said.lines().last().unwrap_or_default();
+    line.trim_start_matches("ok: ")
 }
 
 fn last_beat(log: &str) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! Frames that a guest draws through coherd.
 
-use super::app::App;
+use super::app::{App, verdict};
 use super::failure::Failure;
 use super::report::Verdict;
 use super::rig::Rig;
@@ -30,9 +30,6 @@ pub fn two_apps(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     let said = memory.succeeds()?;
     Ok(Verdict::Passed(format!(
         "two scenes beside {}",
-        said.lines()
-            .last()
-            .unwrap_or_default()
-            .trim_start_matches("ok: ")
+        verdict(&said)
     )))
 }

@@ -1,5 +1,6 @@
 //! Memory that a guest shares with the GPU.
 
+use super::app::verdict;
 use super::failure::Failure;
 use super::report::Verdict;
 use super::rig::Rig;
@@ -16,6 +17,5 @@ pub fn fresh_maps(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
 
 fn verdict_of(rig: &Rig<'_>, check: &str) -> Result<Verdict, Failure> {
     let said = rig.run("vk-memory", check)?;
-    let line = said.lines().last().unwrap_or_default();
-    Ok(Verdict::Passed(line.trim_start_matches("ok: ").to_owned()))
+    Ok(Verdict::Passed(verdict(&said).to_owned()))
 }

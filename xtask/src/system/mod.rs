@@ -7,6 +7,7 @@ mod app;
 mod deaths;
 mod drawing;
 mod failure;
+mod fences;
 mod machine;
 mod memory;
 mod process;
@@ -83,6 +84,7 @@ const CASES: &[Case] = &[
     case("without-export", Setup::Plain, sharing::without_export),
     case("fresh-maps", Setup::Plain, memory::fresh_maps),
     case("killed-app", Setup::Plain, deaths::killed_app),
+    case("sync-files", Setup::Plain, fences::sync_files),
     case("worker-death", Setup::Plain, deaths::worker_death),
     case("lost-context", Setup::Plain, deaths::lost_context),
     case("reboot-with-maps", Setup::Plain, machine::reboot_with_maps),

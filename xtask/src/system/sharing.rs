@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::app::App;
+use super::app::{App, verdict};
 use super::failure::{Failure, expect};
 use super::report::Verdict;
 use super::rig::Rig;
 use super::scene::Scene;
 
 /// A benchmark on Venus alone, short.
-const VKMARK: &str = "env VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json \
+pub const VKMARK: &str = "env VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json \
                       vkmark --winsys headless --size 320x240 --benchmark vertex:duration=3";
 
 const FRAMES: usize = 5;
@@ -24,7 +24,7 @@ pub fn with_export(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     nothing_lost(rig, losses)?;
     Ok(Verdict::Passed(format!(
         "{}; vkmark {}",
-        last(&export),
+        verdict(&export),
         score(&benchmark)
     )))
 }
@@ -49,7 +49,7 @@ pub fn without_export(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     nothing_lost(rig, losses)?;
     Ok(Verdict::Passed(format!(
         "{}; vkmark ended with status {}",
-        last(&export),
+        verdict(&export),
         benchmark.status
     )))
 }
@@ -61,14 +61,8 @@ fn nothing_lost(rig: &Rig<'_>, before: usize) -> Result<(), Failure> {
     })
 }
 
-fn last(said: &str) -> &str {
-    said.lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("ok: ")
-}
-
-fn score(said: &str) -> &str {
+/// The line of vkmark that has its result.
+pub fn score(said: &str) -> &str {
     said.lines()
         .find(|line| line.contains("FPS"))
         .unwrap_or("gave no figure")
