@@ -14,6 +14,9 @@ use crate::progress::Progress;
 /// Where cargo leaves what [`build`] builds, inside the lab and its guests.
 const RELEASE: &str = "release";
 
+/// What coherd logs once a VMM can connect.
+const READY: &str = "INFO ready";
+
 /// A loaded host takes seconds to start a Vulkan driver.
 const START: Duration = Duration::from_secs(60);
 const STATUS: Duration = Duration::from_secs(30);
@@ -171,7 +174,7 @@ impl Coherd {
             .spawn()
             .map_err(failed("start coherd in the lab"))?;
         let mut coherd = Self { child, socket, log };
-        coherd.wait_for_log("ready", 1, START)?;
+        coherd.wait_for_log(READY, 1, START)?;
         Ok(coherd)
     }
 
@@ -191,6 +194,12 @@ impl Coherd {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Lines above INFO since a VMM could connect, its render server's included.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        warnings(&self.log())
     }
 
     /// Whether it runs.
@@ -305,6 +314,20 @@ fn unused_name(folder: &Path) -> String {
         .unwrap_or_default()
 }
 
+/// Lines that are no mere information; workers of the render server write theirs without a level.
+fn warnings(log: &str) -> Vec<String> {
+    let (_, since_ready) = log.split_once(READY).unwrap_or_default();
+    since_ready
+        .lines()
+        .filter(|line| !line.is_empty())
+        .filter(|line| {
+            let level = line.split_whitespace().nth(1);
+            !matches!(level, Some("INFO" | "DEBUG" | "TRACE"))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The number behind `name=` in a line of the log.
 fn field(line: &str, name: &str) -> u64 {
     line.split_whitespace()
@@ -316,6 +339,20 @@ fn field(line: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_count_once_a_vmm_can_connect() {
+        let log = "2026-01-01T00:00:00Z  WARN no GPU: rendering with the CPU\n\
+                   2026-01-01T00:00:00Z  INFO ready\n\
+                   2026-01-01T00:00:01Z DEBUG driver starts the device life=1\n\
+                   2026-01-01T00:00:02Z  WARN command is refused: resource 9 is unknown held_back=0\n\
+                   vkr: context 3 is in a fatal state\n";
+        let found = warnings(log);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].contains("resource 9"));
+        assert!(found[1].starts_with("vkr"));
+        assert!(warnings("2026-01-01T00:00:00Z  WARN not ready yet\n").is_empty());
+    }
 
     #[test]
     fn fields_of_a_status_line_are_found() {

@@ -8,13 +8,11 @@ use super::failure::{Failure, expect};
 use super::process;
 use super::report::Verdict;
 use super::rig::Rig;
-use super::scene::{DRAWING, Scene};
+use super::scene::{DRAWING, ENDLESS, Scene};
 use super::wait::until;
 
 const HOLD: &str = "hold --seconds 100000 --live 50";
 const HELD: u64 = 50;
-/// Frames of a scene that is not meant to come to its end.
-const ENDLESS: usize = 1_000_000;
 /// Frames that take longer than a process takes to die.
 const LONG: usize = 60;
 

@@ -8,6 +8,8 @@ mod deaths;
 mod drawing;
 mod failure;
 mod fences;
+mod kernel_log;
+mod kms;
 mod machine;
 mod memory;
 mod process;
@@ -15,6 +17,7 @@ mod quiet;
 mod report;
 mod rig;
 mod scene;
+mod session;
 mod sharing;
 mod wait;
 
@@ -93,6 +96,11 @@ const CASES: &[Case] = &[
     case("with-export", Setup::Exporting, sharing::with_export),
     last_case("server-death", Setup::Exporting, deaths::server_death),
     case("stop-cont", Setup::Slots, machine::stop_cont),
+    case("kms-inventory", Setup::Debugging, kms::inventory),
+    case("kms-flips", Setup::Debugging, kms::page_flips),
+    case("kms-cube", Setup::Debugging, kms::kmscube),
+    last_case("kernel-log", Setup::Debugging, session::kernel_log),
+    case("kms-2d", Setup::TwoD, kms::two_d),
 ];
 
 /// Runs the cases whose name contains `filter`, all without one; what they need has to be built.
@@ -169,6 +177,15 @@ mod tests {
     fn cases_of_a_kind_follow_each_other() {
         let mut setups: Vec<Setup> = CASES.iter().map(|case| case.setup).collect();
         setups.dedup();
-        assert_eq!(setups, [Setup::Plain, Setup::Exporting, Setup::Slots]);
+        assert_eq!(
+            setups,
+            [
+                Setup::Plain,
+                Setup::Exporting,
+                Setup::Slots,
+                Setup::Debugging,
+                Setup::TwoD
+            ]
+        );
     }
 }

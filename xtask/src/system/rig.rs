@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::app::{App, last_lines};
 use super::failure::{Failure, expect};
+use super::kernel_log::{self, KernelLog};
 use super::process;
 use super::wait::until;
 use crate::coherd::{Coherd, Export, Holdings};
@@ -30,21 +31,33 @@ pub enum Setup {
     Exporting,
     /// With memory slots, without which QEMU cannot pause a guest that has more than a few maps.
     Slots,
+    /// With DRM's debug messages in the guest's kernel, on a host that exports dma-bufs.
+    Debugging,
+    /// The same without a renderer.
+    TwoD,
 }
 
 impl Setup {
     fn export(self) -> Export {
         match self {
-            Self::Plain | Self::Slots => Export::Host,
-            Self::Exporting => Export::StandIn,
+            Self::Plain | Self::Slots | Self::TwoD => Export::Host,
+            Self::Exporting | Self::Debugging => Export::StandIn,
         }
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Exporting => &[],
+            Self::Plain | Self::Exporting | Self::Debugging => &[],
+            Self::TwoD => &["--renderer", "2d"],
             // Debug messages tell of requests that a pause caught.
             Self::Slots => &["--mem-slots", "--log-level", "debug"],
+        }
+    }
+
+    fn kernel_arguments(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Exporting | Self::Slots => "",
+            Self::Debugging | Self::TwoD => kernel_log::ARGUMENTS,
         }
     }
 }
@@ -70,6 +83,7 @@ impl<'lab> Rig<'lab> {
         let mut coherd = Coherd::start(lab, setup.export(), setup.arguments())?;
         let vm = Vm::builder(lab)
             .gpu_socket(coherd.socket())
+            .kernel_arguments(setup.kernel_arguments())
             .start(progress)?;
         boot(&vm)?;
         let idle = coherd.holdings()?;
@@ -125,6 +139,17 @@ impl<'lab> Rig<'lab> {
             }
             Ok(Err(format!("it held {now:?}, and idle {:?}", self.idle)))
         })
+    }
+
+    /// Fails if coherd, or the guest's kernel since its boot, complains of anything; needs a setup with debug messages.
+    pub fn is_clean(&self) -> Result<KernelLog, Failure> {
+        let warnings = self.coherd.warnings();
+        expect(warnings.is_empty(), || {
+            format!("coherd complains:\n{}", warnings.join("\n"))
+        })?;
+        let log = KernelLog::read(&self.vm)?;
+        log.is_clean()?;
+        Ok(log)
     }
 
     /// How many contexts coherd has lost so far.

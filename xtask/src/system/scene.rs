@@ -15,6 +15,9 @@ use crate::vm::Vm;
 /// What the program prints from time to time.
 pub const DRAWING: &str = "frames, the last in";
 
+/// Frames of a scene that is not meant to come to its end.
+pub const ENDLESS: usize = 1_000_000;
+
 const WIDTH: usize = 320;
 const HEIGHT: usize = 240;
 
