@@ -17,6 +17,9 @@ const RELEASE: &str = "release";
 /// What coherd logs once a VMM can connect.
 const READY: &str = "INFO ready";
 
+/// What coherd logs once it follows its configuration file.
+const RELOADED: &str = "configuration was read again";
+
 /// A loaded host takes seconds to start a Vulkan driver.
 const START: Duration = Duration::from_secs(60);
 const STATUS: Duration = Duration::from_secs(30);
@@ -147,6 +150,7 @@ pub struct Holdings {
 pub struct Coherd {
     child: Child,
     socket: PathBuf,
+    config: PathBuf,
     log: PathBuf,
 }
 
@@ -157,13 +161,13 @@ impl Coherd {
     /// [`CoherdError::Ended`] or [`CoherdError::Silent`], with all that it said.
     pub fn start(lab: &Lab, export: Export, arguments: &[&str]) -> Result<Self, CoherdError> {
         let name = unused_name(lab.run_dir());
-        let (socket, log) = (
-            lab.run_dir().join(format!("{name}.sock")),
-            lab.run_dir().join(format!("{name}.log")),
-        );
+        let [socket, config, log] =
+            ["sock", "toml", "log"].map(|end| lab.run_dir().join(format!("{name}.{end}")));
         let output = File::create(&log).map_err(failed("create coherd's log"))?;
+        File::create(&config).map_err(failed("create coherd's configuration"))?;
         let mut command = lab.command(program("coherd"));
-        command.arg("--socket-path").arg(&socket).args(arguments);
+        command.arg("--socket-path").arg(&socket);
+        command.arg("--config").arg(&config).args(arguments);
         if export == Export::StandIn {
             command.env("LD_PRELOAD", standin());
         }
@@ -173,7 +177,12 @@ impl Coherd {
             .stderr(output)
             .spawn()
             .map_err(failed("start coherd in the lab"))?;
-        let mut coherd = Self { child, socket, log };
+        let mut coherd = Self {
+            child,
+            socket,
+            config,
+            log,
+        };
         coherd.wait_for_log(READY, 1, START)?;
         Ok(coherd)
     }
@@ -252,6 +261,17 @@ impl Coherd {
             fences: field(line, "fences"),
             files: u64::try_from(files).unwrap_or(u64::MAX),
         })
+    }
+
+    /// Gives it a configuration file with these contents, and waits until it follows.
+    ///
+    /// # Errors
+    /// [`CoherdError::Ended`] or [`CoherdError::Silent`]
+    pub fn reload(&mut self, config: &str) -> Result<(), CoherdError> {
+        fs::write(&self.config, config).map_err(failed("write coherd's configuration"))?;
+        let done = self.log().matches(RELOADED).count();
+        self.signal(Signal::HUP)?;
+        self.wait_for_log(RELOADED, done + 1, STATUS)
     }
 
     /// Sends it a signal.

@@ -8,6 +8,7 @@ mod deaths;
 mod drawing;
 mod failure;
 mod fences;
+mod hot_plug;
 mod kernel_log;
 mod kms;
 mod machine;
@@ -101,6 +102,7 @@ const CASES: &[Case] = &[
     case("kms-cube", Setup::Debugging, kms::kmscube),
     last_case("kernel-log", Setup::Debugging, session::kernel_log),
     case("kms-2d", Setup::TwoD, kms::two_d),
+    case("hot-plug", Setup::Outputs, hot_plug::follows),
 ];
 
 /// Runs the cases whose name contains `filter`, all without one; what they need has to be built.
@@ -184,7 +186,8 @@ mod tests {
                 Setup::Exporting,
                 Setup::Slots,
                 Setup::Debugging,
-                Setup::TwoD
+                Setup::TwoD,
+                Setup::Outputs
             ]
         );
     }

@@ -35,12 +35,14 @@ pub enum Setup {
     Debugging,
     /// The same without a renderer.
     TwoD,
+    /// The same with three outputs.
+    Outputs,
 }
 
 impl Setup {
     fn export(self) -> Export {
         match self {
-            Self::Plain | Self::Slots | Self::TwoD => Export::Host,
+            Self::Plain | Self::Slots | Self::TwoD | Self::Outputs => Export::Host,
             Self::Exporting | Self::Debugging => Export::StandIn,
         }
     }
@@ -49,6 +51,7 @@ impl Setup {
         match self {
             Self::Plain | Self::Exporting | Self::Debugging => &[],
             Self::TwoD => &["--renderer", "2d"],
+            Self::Outputs => &["--renderer", "2d", "--outputs", "3"],
             // Debug messages tell of requests that a pause caught.
             Self::Slots => &["--mem-slots", "--log-level", "debug"],
         }
@@ -57,7 +60,7 @@ impl Setup {
     fn kernel_arguments(self) -> &'static str {
         match self {
             Self::Plain | Self::Exporting | Self::Slots => "",
-            Self::Debugging | Self::TwoD => kernel_log::ARGUMENTS,
+            Self::Debugging | Self::TwoD | Self::Outputs => kernel_log::ARGUMENTS,
         }
     }
 }
