@@ -71,6 +71,7 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> CoherdError {
 /// [`CoherdError::Build`], with the compiler's output on standard error.
 pub fn build(lab: &Lab, progress: &Progress) -> Result<(), CoherdError> {
     progress.say("building coherd with Venus, and the guest's programs, in the lab");
+    lab.fetch_crates()?;
     let packages = ["coherd", "coherd-layer", "coherd-tests"];
     let mut cargo = lab.cargo(&[
         "build",

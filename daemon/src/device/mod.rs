@@ -138,7 +138,7 @@ impl Device {
             fences: FenceTable::default(),
             released: Vec::new(),
             books: Bookkeeper::new(config.quotas),
-            cursors: vec![Cursor::default(); config.scanouts().len()],
+            cursors: vec![Cursor::default(); config.outputs.count()],
             serial: 0,
             commands: Vec::new(),
             log: Limiter::new(Duration::from_secs(10), 10),

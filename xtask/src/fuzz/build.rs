@@ -48,6 +48,7 @@ impl Fuzzers {
 /// [`FuzzError::Build`], with the compiler's output on standard error.
 pub fn build(lab: &Lab, progress: &Progress) -> Result<Fuzzers, FuzzError> {
     progress.say("building the fuzz targets in the lab");
+    lab.fetch_crates()?;
     let folder = Path::new(TARGET).join("fuzz");
     let manifest = Path::new(SOURCE).join(CRATE).join("Cargo.toml");
     let _waiting = progress.waiting("compiling");

@@ -72,6 +72,15 @@ pub enum LabError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Cargo could not download crates, and has said why.
+    #[error(
+        "the crates of {manifest} cannot be downloaded; if its lock file is out of date, run `cargo metadata \
+         --manifest-path {manifest}`, else look at the network"
+    )]
+    Crates {
+        /// Whose, below the checkout.
+        manifest: &'static str,
+    },
     /// Not started by cargo, and not inside the checkout.
     #[error("this is not a checkout of the workspace: no Cargo.lock above {}; run `cargo xtask` inside it", start.display())]
     NoCheckout {

@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod crates;
 pub mod enter;
 mod entry;
 mod error;
@@ -125,6 +126,11 @@ impl Lab {
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         self.view().command(program)
+    }
+
+    /// Downloads the crates that builds with [`Self::cargo`] need.
+    pub fn fetch_crates(&self) -> Result<(), LabError> {
+        crates::fetch(&self.checkout)
     }
 
     /// Cargo inside the lab, on this checkout, with its own target folder and the host's downloaded crates.

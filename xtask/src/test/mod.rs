@@ -51,6 +51,7 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     }
     let lab = Lab::ensure(progress)?;
     print!("{}", lab.versions());
+    lab.fetch_crates()?;
     for step in Step::IN_LAB {
         timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
     }
