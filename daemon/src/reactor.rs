@@ -106,18 +106,25 @@ impl AsFd for Wake {
 /// Adds one to an eventfd. Failure means that its counter is at the maximum, so that the other
 /// side is woken anyway.
 pub fn signal(fd: BorrowedFd<'_>) {
-    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+    if is_ready(fd, PollFlags::OUT) {
+        let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+    }
+}
+
+/// Whether a poll for `event` would not wait.
+fn is_ready(fd: BorrowedFd<'_>, event: PollFlags) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, event)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut fds, Some(&now)), Ok(1))
 }
 
 /// Zeroes an eventfd that may be in blocking mode. `false` if it is none and has hung up, so that
 /// it would wake its waiter for ever.
 pub fn drain(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    if !matches!(poll(&mut fds, Some(&now)), Ok(1)) {
+    if !is_ready(fd, PollFlags::IN) {
         return true;
     }
     match rustix::io::read(fd, &mut [0u8; 8]) {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use coherd_blob::Window;
 use coherd_protocol::gpu::{Config, Features};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use thiserror::Error;
 use tracing::{error, info};
@@ -76,6 +76,12 @@ impl Default for Options {
         }
     }
 }
+
+/// How long the device thread may take to end. A guest's program can make a renderer wait for ever.
+const LAST_WORK: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// Fds that are readable when the user wants something.
 #[derive(Clone, Copy, Debug)]
@@ -261,8 +267,12 @@ impl Drop for Daemon {
         // Unblocks the device thread if it waits for the front-end.
         self.channel.close();
         self.orders.stop.send();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let mut fds = [PollFd::new(&*self.ended, PollFlags::IN)];
+        let ended = retry_on_intr(|| poll(&mut fds, Some(&LAST_WORK)));
+        match self.thread.take() {
+            Some(thread) if ended == Ok(1) => drop(thread.join()),
+            Some(_) => error!("device thread hangs in the renderer; it ends with the process"),
+            None => {}
         }
     }
 }

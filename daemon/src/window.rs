@@ -116,7 +116,7 @@ impl HostWindow {
         let len = backing.size();
         self.table.check(offset, len)?;
         for stale in self.table.in_the_way(offset, len) {
-            self.remove(stale)?;
+            self.unmap(stale)?;
         }
         self.exported.add(backing.id());
         match self
@@ -136,22 +136,6 @@ impl HostWindow {
     /// # Errors
     /// See [`HostWindowError`].
     pub fn unmap(&mut self, mapping: Mapping) -> Result<(), HostWindowError> {
-        self.remove(mapping)
-    }
-
-    /// Follows a reset of the device: QEMU has dropped every mapping, other VMMs keep them.
-    pub fn reset(&mut self) {
-        if self.vmm.unmaps_on_reset() {
-            for mapping in self.table.iter() {
-                self.exported.release(mapping.file);
-            }
-            self.table.clear();
-        } else {
-            self.table.mark_all_stale();
-        }
-    }
-
-    fn remove(&mut self, mapping: Mapping) -> Result<(), HostWindowError> {
         match self.vmm.unmap(mapping.offset, mapping.len) {
             Ok(()) => {}
             Err(BackChannelError::Stopped) => return Err(HostWindowError::Stopped),
@@ -164,5 +148,17 @@ impl HostWindow {
         self.table.remove(mapping.offset);
         self.exported.release(mapping.file);
         Ok(())
+    }
+
+    /// Follows a reset of the device: QEMU has dropped every mapping, other VMMs keep them.
+    pub fn reset(&mut self) {
+        if self.vmm.unmaps_on_reset() {
+            for mapping in self.table.iter() {
+                self.exported.release(mapping.file);
+            }
+            self.table.clear();
+        } else {
+            self.table.mark_all_stale();
+        }
     }
 }

@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 use coherd_blob::{Backing, MapInfo, WindowError};
 use coherd_protocol::gpu::wire::{CreateBlob, MapBlob, MemEntry};
-use coherd_protocol::gpu::{Features, GpuError, Response};
+use coherd_protocol::gpu::{Features, GpuError, Response, blob_mem};
 
 use super::charge::account;
 use super::context::State;
@@ -13,13 +13,6 @@ use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
 use crate::renderer::{BlobRequest, Export};
 use crate::window::HostWindowError;
-
-/// VIRTIO_GPU_BLOB_MEM_GUEST
-const MEM_GUEST: u32 = 1;
-/// VIRTIO_GPU_BLOB_MEM_HOST3D
-const MEM_HOST3D: u32 = 2;
-/// VIRTIO_GPU_BLOB_MEM_HOST3D_GUEST
-const MEM_HOST3D_GUEST: u32 = 3;
 
 bitflags! {
     /// `blob_flags`, VIRTIO 1.4 section 5.7.6.8.
@@ -50,9 +43,7 @@ impl Device {
         entries: &[MemEntry],
         memory: &GuestMemory,
     ) -> Result {
-        if !self.features.contains(Features::RESOURCE_BLOB) {
-            return Err(GpuError::BadField("command without RESOURCE_BLOB").into());
-        }
+        self.require_blobs()?;
         let id = request.resource_id.get();
         self.check_new_resource(id)?;
         let flags = BlobFlags::from_bits(request.blob_flags.get())
@@ -67,17 +58,17 @@ impl Device {
             return Err(GpuError::BadField("blob flags without RESOURCE_UUID").into());
         }
         let resource = match request.blob_mem.get() {
-            MEM_GUEST if request.blob_id.get() != 0 => {
+            blob_mem::GUEST if request.blob_id.get() != 0 => {
                 return Err(GpuError::BadField("blob id of a guest blob").into());
             }
-            MEM_GUEST => Resource {
+            blob_mem::GUEST => Resource {
                 backing: self.resolve_blob(request, entries, memory)?,
                 ..Resource::new(Kind::GuestBlob { size })
             },
-            MEM_HOST3D if !entries.is_empty() => {
+            blob_mem::HOST3D if !entries.is_empty() => {
                 return Err(GpuError::BadField("entries of a host blob").into());
             }
-            MEM_HOST3D | MEM_HOST3D_GUEST => {
+            blob_mem::HOST3D | blob_mem::HOST3D_GUEST => {
                 // The list is checked first: what the renderer makes would have to go again.
                 let backing = self.resolve_blob(request, entries, memory)?;
                 let blob = self.render_blob(ctx_id, request, flags)?;
@@ -118,6 +109,15 @@ impl Device {
                 self.give_back(charge);
                 self.refuse_mapping(id, error)
             }
+        }
+    }
+
+    /// Blobs are refused as in QEMU where the driver did not accept them.
+    pub(super) fn require_blobs(&self) -> std::result::Result<(), GpuError> {
+        if self.features.contains(Features::RESOURCE_BLOB) {
+            Ok(())
+        } else {
+            Err(GpuError::BadField("command without RESOURCE_BLOB"))
         }
     }
 
@@ -192,7 +192,7 @@ impl Device {
         let id = request.resource_id.get();
         let mut blob = HostBlob {
             size: request.size.get(),
-            shadowed: request.blob_mem.get() == MEM_HOST3D_GUEST,
+            shadowed: request.blob_mem.get() == blob_mem::HOST3D_GUEST,
             owner: Some(context.owner(ctx_id)),
             mappable: None,
             mapping: None,

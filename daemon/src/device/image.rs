@@ -5,7 +5,7 @@ use std::fmt;
 use coherd_protocol::gpu::Format;
 use coherd_protocol::gpu::limits::MAX_2D_DIMENSION;
 use coherd_protocol::gpu::wire::Rect;
-use memmap2::MmapMut;
+use zerocopy::FromZeros;
 
 use crate::memory::GuestRanges;
 
@@ -14,13 +14,13 @@ const PIXEL: u64 = Format::BYTES_PER_PIXEL as u64;
 
 /// Pixels in this process.
 ///
-/// They lie in a mapping of their own: pages that no transfer touched cost nothing, and those of
-/// a resource that is gone return to the host at once.
+/// Large ones get pages that cost nothing until a transfer touches them. Each small one must not be
+/// a mapping: a process has some 65,000, and dies of the lack of them.
 #[derive(Debug)]
 pub struct Image {
     width: u32,
     height: u32,
-    pixels: MmapMut,
+    pixels: Box<[u8]>,
 }
 
 /// A rectangle inside an image, in pixels.
@@ -95,7 +95,7 @@ impl Image {
         Some(Self {
             width,
             height,
-            pixels: MmapMut::map_anon(len).ok()?,
+            pixels: <[u8]>::new_box_zeroed_with_elems(len).ok()?,
         })
     }
 

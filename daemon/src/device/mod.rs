@@ -117,6 +117,8 @@ pub struct Device {
     released: Vec<Reply>,
     books: Bookkeeper,
     cursors: Vec<Cursor>,
+    /// Bytes of images that went since the heap was last returned.
+    freed: u64,
     /// Contexts created so far.
     serial: u64,
     commands: Vec<u8>,
@@ -139,6 +141,7 @@ impl Device {
             released: Vec::new(),
             books: Bookkeeper::new(config.quotas),
             cursors: vec![Cursor::default(); config.outputs.count()],
+            freed: 0,
             serial: 0,
             commands: Vec::new(),
             log: Limiter::new(Duration::from_secs(10), 10),
@@ -193,13 +196,9 @@ impl Device {
 
     /// The answer to a request with a mistake.
     pub fn refuse(&mut self, error: &GpuError) -> Response {
-        match error {
-            // Counted and logged by the books.
-            GpuError::Quota(_) => {}
-            GpuError::TooLong(_) => {
-                self.books.refuse(Quota::SubmitBytes, Scope::Vm);
-            }
-            error => self.report(&format_args!("command is refused: {error}")),
+        // The books count and log what is over a quota.
+        if !matches!(error, GpuError::Quota(_)) {
+            self.report(&format_args!("command is refused: {error}"));
         }
         Response::Error(error.code())
     }

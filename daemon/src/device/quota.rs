@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use coherd_protocol::gpu::limits::{MAX_QUEUE_SIZE, MAX_REQUEST_LEN};
+use coherd_protocol::gpu::limits::{MAX_QUEUE_SIZE, MAX_SUBMIT_LEN};
 use thiserror::Error;
 
 /// Something that a guest can make grow.
@@ -103,7 +103,7 @@ impl Quota {
             (Self::Mappings, _) => 480,
             // A driver has no more commands in flight.
             (Self::Fences, _) => MAX_QUEUE_SIZE as u64,
-            (Self::SubmitBytes, Scope::Vm) => MAX_REQUEST_LEN as u64,
+            (Self::SubmitBytes, Scope::Vm) => MAX_SUBMIT_LEN as u64,
             (Self::BackingEntries, Scope::Vm) => 4 << 20,
             _ => return None,
         })
@@ -115,7 +115,7 @@ impl Quota {
             // KVM has no more slots.
             Self::Mappings => 1..=32_000,
             Self::Fences => 1..=MAX_QUEUE_SIZE as u64,
-            Self::SubmitBytes => 4..=MAX_REQUEST_LEN as u64,
+            Self::SubmitBytes => 4..=MAX_SUBMIT_LEN as u64,
             Self::Resources | Self::Attachments | Self::Contexts => 1..=1 << 24,
             Self::BlobBytes | Self::ImageBytes | Self::BackingEntries => 1..=1 << 50,
         }

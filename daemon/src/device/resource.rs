@@ -16,6 +16,8 @@ use crate::memory::{GuestMemory, GuestRanges};
 
 /// Resources whose table may stay.
 const FEW: usize = 4096;
+/// Bytes of images whose memory may stay in the heap.
+const SMALL: u64 = 1 << 20;
 
 /// What a resource is made of.
 #[derive(Debug)]
@@ -196,6 +198,9 @@ impl Device {
         if resource.is_rendered() {
             self.renderer.destroy_resource(id);
         }
+        if let Kind::TwoD(image) = &resource.kind {
+            self.freed = self.freed.saturating_add(image.size());
+        }
         self.give_back_all(&resource);
     }
 
@@ -206,9 +211,11 @@ impl Device {
         self.shrink();
     }
 
-    /// Gives the memory of many resources back once the last is gone.
+    /// Gives the memory of many or large resources back once the last is gone.
     fn shrink(&mut self) {
-        if self.resources.is_empty() && self.resources.capacity() > FEW {
+        let was_large = self.resources.capacity() > FEW || self.freed > SMALL;
+        if self.resources.is_empty() && was_large {
+            self.freed = 0;
             self.resources.shrink_to_fit();
             for context in self.contexts.values_mut() {
                 context.resources.shrink_to_fit();

@@ -14,14 +14,14 @@ const MIN_SIDE: u32 = 16;
 /// What an output shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scanout {
-    source: Option<(u32, Area)>,
+    resource_id: Option<u32>,
 }
 
 impl Scanout {
     /// Stops showing a resource that goes away.
     pub fn forget(&mut self, resource_id: u32) {
-        if self.source.is_some_and(|(id, _)| id == resource_id) {
-            self.source = None;
+        if self.resource_id == Some(resource_id) {
+            self.resource_id = None;
         }
     }
 }
@@ -84,12 +84,13 @@ impl Device {
             return Err(GpuError::WrongResourceKind(id).into());
         };
         resource.backing.as_ref().ok_or(GpuError::NoBacking(id))?;
-        let area = visible(&request.rect, image.width(), image.height())?;
-        self.show(scanout, Some((id, area)))
+        check_visible(&request.rect, image.width(), image.height())?;
+        self.show(scanout, Some(id))
     }
 
     /// SET_SCANOUT_BLOB
     pub(super) fn set_scanout_blob(&mut self, request: &SetScanoutBlob) -> Result {
+        self.require_blobs()?;
         let id = request.resource_id.get();
         let scanout = self.scanout_index(request.scanout_id.get())?;
         if id == 0 {
@@ -109,7 +110,7 @@ impl Device {
         };
         Format::from_wire(request.format.get()).ok_or(GpuError::BadField("format"))?;
         let (width, height) = (request.width.get(), request.height.get());
-        let area = visible(&request.rect, width, height)?;
+        check_visible(&request.rect, width, height)?;
         let row = u64::from(width) * u64::from(Format::BYTES_PER_PIXEL);
         let [stride, ..] = request.strides.map(|stride| u64::from(stride.get()));
         let [offset, ..] = request.offsets.map(|offset| u64::from(offset.get()));
@@ -120,7 +121,7 @@ impl Device {
         if stride < row || end.is_none_or(|end| end > size) {
             return Err(GpuError::BadField("stride or size").into());
         }
-        self.show(scanout, Some((id, area)))
+        self.show(scanout, Some(id))
     }
 
     /// RESOURCE_FLUSH
@@ -140,16 +141,17 @@ impl Device {
             .ok_or(GpuError::UnknownScanout(id))
     }
 
-    fn show(&mut self, index: usize, source: Option<(u32, Area)>) -> Result {
+    fn show(&mut self, index: usize, resource_id: Option<u32>) -> Result {
         if let Some(scanout) = self.scanouts.get_mut(index) {
-            scanout.source = source;
+            scanout.resource_id = resource_id;
         }
         Ok(Response::OkNoData)
     }
 }
 
-fn visible(rect: &Rect, width: u32, height: u32) -> std::result::Result<Area, GpuError> {
+fn check_visible(rect: &Rect, width: u32, height: u32) -> std::result::Result<(), GpuError> {
     Area::inside(rect, width, height)
         .filter(|area| area.width >= MIN_SIDE && area.height >= MIN_SIDE)
+        .map(drop)
         .ok_or(GpuError::BadField("rectangle"))
 }

@@ -1,7 +1,8 @@
 //! Resources of the renderer that are not blobs: RESOURCE_CREATE_3D, TRANSFER_TO_HOST_3D and
 //! TRANSFER_FROM_HOST_3D, as `linux/virtio_gpu.h` has them.
 //!
-//! A driver in 3D mode may transfer 2D resources with these commands too.
+//! Venus has none; the seam is for renderers such as virgl, and the tests' renderer uses it. A driver
+//! in 3D mode may transfer 2D resources with these commands too.
 
 use coherd_protocol::gpu::wire::{Rect, ResourceCreate3d, Transfer3d};
 use coherd_protocol::gpu::{GpuError, Response};

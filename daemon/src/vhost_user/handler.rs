@@ -23,6 +23,7 @@ use vhost::vhost_user::{
 use super::back_channel::BackChannel;
 use super::features;
 use super::memory_table::{ExportedFiles, MemoryTable, MemoryTableError};
+use super::ring::Ring;
 use super::rings::{NUM_QUEUES, Rings};
 use crate::device::config_space::ConfigSpace;
 
@@ -36,8 +37,6 @@ enum HandlerError {
     Features(u64),
     #[error("queue {0} does not exist or does not take this value")]
     Queue(u32),
-    #[error("address {0:#x} is not in guest memory")]
-    Address(u64),
     #[error("memory table cannot be used")]
     Memory(#[from] MemoryTableError),
 }
@@ -84,18 +83,18 @@ impl Handler {
             memory: MemoryTable::new(exported),
         }
     }
+
+    fn configure(&self, queue: u32, change: impl FnOnce(&mut Ring)) -> Result<()> {
+        if self.rings.configure(index(queue), change) {
+            Ok(())
+        } else {
+            Err(HandlerError::Queue(queue).into())
+        }
+    }
 }
 
 fn index(queue: u32) -> usize {
     usize::try_from(queue).unwrap_or(usize::MAX)
-}
-
-fn checked(done: bool, queue: u32) -> Result<()> {
-    if done {
-        Ok(())
-    } else {
-        Err(HandlerError::Queue(queue).into())
-    }
 }
 
 impl VhostUserBackendReqHandlerMut for Handler {
@@ -146,11 +145,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
     }
 
     fn set_vring_num(&mut self, queue: u32, num: u32) -> Result<()> {
-        checked(
-            self.rings
-                .configure(index(queue), |ring| ring.set_size(num)),
-            queue,
-        )
+        self.configure(queue, |ring| ring.set_size(num))
     }
 
     fn set_vring_addr(
@@ -162,23 +157,17 @@ impl VhostUserBackendReqHandlerMut for Handler {
         available: u64,
         _log: u64,
     ) -> Result<()> {
-        let guest = |address| {
-            self.memory
-                .guest_address(address)
-                .ok_or(HandlerError::Address(address))
-        };
-        let (descriptor, available, used) = (guest(descriptor)?, guest(available)?, guest(used)?);
-        let set = |ring: &mut super::ring::Ring| ring.set_addresses(descriptor, available, used);
-        checked(self.rings.configure(index(queue), set), queue)
+        let guest = |address| self.memory.guest_address(address);
+        let addresses = guest(descriptor)
+            .zip(guest(available))
+            .zip(guest(used))
+            .map(|((descriptor, available), used)| [descriptor, available, used]);
+        self.configure(queue, |ring| ring.set_addresses(addresses))
     }
 
     fn set_vring_base(&mut self, queue: u32, base: u32) -> Result<()> {
         let base = u16::try_from(base).map_err(|_| HandlerError::Queue(queue))?;
-        let set = |ring: &mut super::ring::Ring| {
-            ring.set_base(base);
-            true
-        };
-        checked(self.rings.configure(index(queue), set), queue)
+        self.configure(queue, |ring| ring.set_base(base))
     }
 
     fn get_vring_base(&mut self, queue: u32) -> Result<VhostUserVringState> {
@@ -198,14 +187,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
     }
 
     fn set_vring_call(&mut self, queue: u8, fd: Option<File>) -> Result<()> {
-        let set = |ring: &mut super::ring::Ring| {
-            ring.set_call(fd);
-            true
-        };
-        checked(
-            self.rings.configure(usize::from(queue), set),
-            u32::from(queue),
-        )
+        self.configure(queue.into(), |ring| ring.set_call(fd))
     }
 
     fn set_vring_err(&mut self, _queue: u8, _fd: Option<File>) -> Result<()> {

@@ -1,8 +1,8 @@
 //! The VMM's memory table: which of its regions are guest RAM, and where they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coherd_blob::FileId;
 use coherd_blob::backing::is_dma_buf;
@@ -58,38 +58,57 @@ pub enum MemoryTableError {
 /// QEMU puts every window mapping into the memory table of all its vhost-user devices, the one
 /// the mapping came from included. Those regions are not guest RAM.
 #[derive(Debug, Default)]
-pub struct ExportedFiles {
-    uses: Mutex<HashMap<FileId, usize>>,
+pub struct ExportedFiles(Mutex<Exported>);
+
+#[derive(Debug, Default)]
+struct Exported {
+    uses: HashMap<FileId, usize>,
+    /// Files whose last use ended, latest last. One may have come into use again.
+    released: VecDeque<FileId>,
 }
+
+/// Released files that are remembered: a table that is on its way has no more regions.
+const MAX_RELEASED: usize = 512;
 
 impl ExportedFiles {
     /// Counts a mapping of `file`; to be called before the VMM hears of it.
     pub fn add(&self, file: FileId) {
-        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
-        *uses.entry(file).or_default() += 1;
+        *self.lock().uses.entry(file).or_default() += 1;
     }
 
     /// Counts an unmapping of `file`. It stays known until a table comes without it, because a
-    /// table that was on its way still has it.
+    /// table that was on its way still has it; not every VMM sends one.
     pub fn release(&self, file: FileId) {
-        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = uses.get_mut(&file) {
-            *count = count.saturating_sub(1);
+        let exported = &mut *self.lock();
+        let Some(count) = exported.uses.get_mut(&file) else {
+            return;
+        };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            exported.released.push_back(file);
+        }
+        if exported.released.len() > MAX_RELEASED
+            && let Some(oldest) = exported.released.pop_front()
+            && exported.uses.get(&oldest) == Some(&0)
+            && !exported.released.contains(&oldest)
+        {
+            exported.uses.remove(&oldest);
         }
     }
 
     fn contains(&self, file: FileId) -> bool {
-        self.uses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&file)
+        self.lock().uses.contains_key(&file)
     }
 
     fn forget_unused(&self, in_table: impl Fn(FileId) -> bool) {
-        self.uses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|file, count| *count > 0 || in_table(*file));
+        let exported = &mut *self.lock();
+        let uses = &mut exported.uses;
+        uses.retain(|file, count| *count > 0 || in_table(*file));
+        exported.released.retain(|file| uses.contains_key(file));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exported> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

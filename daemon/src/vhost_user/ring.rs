@@ -39,6 +39,9 @@ pub struct Ring {
     kick: Option<File>,
     call: Option<File>,
     enabled: bool,
+    /// Whether its size, and its addresses, can be right.
+    sized: bool,
+    placed: bool,
     /// Position set since the ring was last active.
     base: Option<u16>,
     /// Whether anything was taken from the ring since the driver set it up.
@@ -60,6 +63,8 @@ impl Ring {
             kick: None,
             call: None,
             enabled: false,
+            sized: true,
+            placed: true,
             base: None,
             used_before: false,
             out: 0,
@@ -72,23 +77,20 @@ impl Ring {
         self.enabled && self.kick.is_some()
     }
 
-    /// Sets the number of descriptors; `false` if it is not a power of two within bounds.
-    #[must_use]
-    pub fn set_size(&mut self, size: u32) -> bool {
-        u16::try_from(size).is_ok_and(|size| self.queue.try_set_size(size).is_ok())
+    /// Sets the number of descriptors. A ring with a size that is not a power of two within bounds
+    /// stays still: QEMU passes on what the guest wrote.
+    pub fn set_size(&mut self, size: u32) {
+        self.sized = u16::try_from(size).is_ok_and(|size| self.queue.try_set_size(size).is_ok());
     }
 
-    /// Sets where the ring lies; `false` if an address is not aligned.
-    #[must_use]
-    pub fn set_addresses(
-        &mut self,
-        desc: GuestAddress,
-        avail: GuestAddress,
-        used: GuestAddress,
-    ) -> bool {
-        self.queue.try_set_desc_table_address(desc).is_ok()
-            && self.queue.try_set_avail_ring_address(avail).is_ok()
-            && self.queue.try_set_used_ring_address(used).is_ok()
+    /// Sets where the descriptors, the available and the used ring lie. With `None`, for an
+    /// address outside guest memory, or with one that is not aligned the ring stays still.
+    pub fn set_addresses(&mut self, addresses: Option<[GuestAddress; 3]>) {
+        self.placed = addresses.is_some_and(|[desc, avail, used]| {
+            self.queue.try_set_desc_table_address(desc).is_ok()
+                && self.queue.try_set_avail_ring_address(avail).is_ok()
+                && self.queue.try_set_used_ring_address(used).is_ok()
+        });
     }
 
     /// Sets the position at which the ring goes on.
@@ -170,7 +172,7 @@ impl Ring {
         }
         self.queue.set_ready(true);
         // Where a part of the ring is outside guest memory, the ring stays still.
-        let usable = self.queue.is_valid(memory);
+        let usable = self.sized && self.placed && self.queue.is_valid(memory);
         self.queue.set_ready(usable);
         if let Ok(used) = self.queue.used_idx(memory, Ordering::Acquire) {
             self.queue.set_next_used(used.0);
@@ -299,8 +301,8 @@ mod tests {
         let index = u16::try_from(heads.len()).unwrap();
         memory.write_obj(index, GuestAddress(AVAIL + 2)).unwrap();
         let mut ring = Ring::new().unwrap();
-        assert!(ring.set_size(SIZE.into()));
-        assert!(ring.set_addresses(GuestAddress(0), GuestAddress(AVAIL), GuestAddress(used)));
+        ring.set_size(SIZE.into());
+        ring.set_addresses(Some([0, AVAIL, used].map(GuestAddress)));
         let (call, file) = event();
         ring.set_call(Some(file));
         ring.set_kick(Some(event().1));

@@ -105,11 +105,10 @@ impl Rings {
         self.update(&mut state);
     }
 
-    /// Changes a stopped ring by `change`, whose result it returns; `false` for an index that
-    /// does not exist.
+    /// Changes a ring; `false` for an index that does not exist.
     #[must_use]
-    pub fn configure(&self, index: usize, change: impl FnOnce(&mut Ring) -> bool) -> bool {
-        self.lock().rings.get_mut(index).is_some_and(change)
+    pub fn configure(&self, index: usize, change: impl FnOnce(&mut Ring)) -> bool {
+        self.lock().rings.get_mut(index).map(change).is_some()
     }
 
     /// Replaces the kick fd of a ring, which starts it, or stops it without one.
@@ -126,6 +125,8 @@ impl Rings {
         }
         if let Some(old) = ring.set_kick(kick) {
             self.reactor.remove(&old);
+            // A kick on the old one may not have been seen.
+            state.epoch.run += 1;
         }
         if stops {
             self.pause(&mut state);
@@ -270,7 +271,8 @@ impl Rings {
         };
         let mut started = false;
         if !state.running && control.is_active() {
-            if std::mem::take(&mut state.reset) || control.is_reset(&state.memory) {
+            let is_new = std::mem::take(&mut state.reset) || state.epoch.life == 0;
+            if is_new || control.is_reset(&state.memory) {
                 state.epoch.life += 1;
                 state.rings.iter_mut().for_each(Ring::forget);
                 debug!(life = state.epoch.life, "driver starts the device");
@@ -313,7 +315,8 @@ mod tests {
         memory.write_obj(available, AVAIL.unchecked_add(2)).unwrap();
         assert!(rings.configure(CONTROL, |ring| {
             ring.set_base(base);
-            ring.set_size(16) && ring.set_addresses(GuestAddress(0), AVAIL, USED)
+            ring.set_size(16);
+            ring.set_addresses(Some([GuestAddress(0), AVAIL, USED]));
         }));
         let kick = Wake::new().unwrap();
         let kick = File::from(fcntl_dupfd_cloexec(&kick, 0).unwrap());

@@ -55,8 +55,8 @@ pub enum GpuError {
     /// The resource has a backing already.
     #[error("resource {0} has a backing already")]
     BackingAttached(u32),
-    /// The backing list is too long or points outside guest memory.
-    #[error("backing of resource {0} is not guest memory")]
+    /// The backing list is too long, shorter than its blob, or points outside guest memory.
+    #[error("backing list of resource {0} is too long, too short or not guest memory")]
     BadBacking(u32),
     /// The resource is of a kind the command does not take.
     #[error("resource {0} is of the wrong kind")]

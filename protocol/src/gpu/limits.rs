@@ -6,8 +6,11 @@
 /// Descriptors of a queue. As many commands can be in flight.
 pub const MAX_QUEUE_SIZE: u16 = 1024;
 
+/// Bytes of a command stream (SUBMIT_3D).
+pub const MAX_SUBMIT_LEN: usize = 4 << 20;
+
 /// Bytes of a request that are copied out of guest memory, trailing arrays included.
-pub const MAX_REQUEST_LEN: usize = 4 << 20;
+pub const MAX_REQUEST_LEN: usize = MAX_SUBMIT_LEN + 4096;
 
 /// Entries of a backing list (ATTACH_BACKING, CREATE_BLOB). QEMU's device has the same bound.
 pub const MAX_BACKING_ENTRIES: u32 = 16384;

@@ -1,5 +1,6 @@
 //! virtio-gpu, VIRTIO 1.4 section 5.7 and the Linux uapi header `linux/virtio_gpu.h`.
 
+pub mod blob_mem;
 pub mod capset;
 pub mod command;
 pub mod config;

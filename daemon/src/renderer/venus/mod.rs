@@ -11,6 +11,7 @@ mod watch;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use coherd_blob::backing::ExportKind;
+use coherd_protocol::gpu::blob_mem;
 use coherd_protocol::gpu::capset::{CAPSET_VENUS, VenusCapset};
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use magma_gpu::util::{
@@ -33,9 +34,6 @@ impl From<RutabagaError> for RendererError {
         Self::Failed(error.to_string())
     }
 }
-
-/// VIRTIO_GPU_BLOB_MEM_HOST3D
-const BLOB_MEM_HOST3D: u32 = 2;
 
 /// The renderer.
 pub struct Venus {
@@ -104,7 +102,7 @@ impl Renderer for Venus {
 
     fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError> {
         // Venus has no use for guest pages behind a blob, and virglrenderer would need them.
-        if blob.blob_mem != BLOB_MEM_HOST3D {
+        if blob.blob_mem != blob_mem::HOST3D {
             return Err(RendererError::Unsupported("a blob with guest memory"));
         }
         let create = ResourceCreateBlob {

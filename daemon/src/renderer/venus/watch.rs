@@ -7,12 +7,15 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use tracing::warn;
+
+use crate::limiter::Limiter;
 
 /// Contexts taken at a time; the rest is there at the next look.
 const BATCH: usize = 16;
@@ -26,6 +29,7 @@ pub struct WorkerWatch {
     epoll: OwnedFd,
     sockets: HashMap<u32, RawFd>,
     server: RawFd,
+    log: Limiter,
 }
 
 impl WorkerWatch {
@@ -38,6 +42,7 @@ impl WorkerWatch {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             sockets: HashMap::new(),
             server: server.as_raw_fd(),
+            log: Limiter::new(Duration::from_secs(60), 1),
         })
     }
 
@@ -55,8 +60,10 @@ impl WorkerWatch {
         let lowest = lowest_free(self.epoll.as_fd());
         let created = create()?;
         let watched = lowest.and_then(|lowest| self.watch(ctx_id, lowest));
-        if let Err(error) = watched {
-            warn!(ctx_id, %error, "nobody will learn if the context's worker dies");
+        if let Err(error) = watched
+            && let Some(held_back) = self.log.pass(Instant::now())
+        {
+            warn!(ctx_id, %error, held_back, "nobody will learn if the context's worker dies");
         }
         Ok(created)
     }

@@ -9,12 +9,13 @@
 //! begun before, the rest follows, else the rest turns the message into one that QEMU refuses
 //! without harm.
 //!
-//! QEMU also answers a map before the mapping is committed, and the guest's first write can be
-//! lost. One more round trip after the map is a barrier, since QEMU serves it only after the
+//! QEMU also answers a map or unmap before the change is committed, and the guest's first write
+//! can be lost. One more round trip is a barrier, since QEMU serves it only after the
 //! handler and its commit are done.
 
 mod message;
 
+use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,7 +92,10 @@ pub struct BackChannel {
 impl BackChannel {
     /// Takes the socket of SET_BACKEND_REQ_FD. An earlier one is closed.
     pub fn set_socket(&self, socket: UnixStream) {
-        self.lock().socket = Some(Arc::new(socket));
+        let old = self.lock().socket.replace(Arc::new(socket));
+        if let Some(old) = old {
+            let _ = old.shutdown(Shutdown::Both);
+        }
     }
 
     /// Takes the protocol features the front-end accepted.
@@ -112,7 +116,7 @@ impl BackChannel {
     /// Ends every request, also one that is being waited for.
     pub fn close(&self) {
         if let Some(socket) = self.lock().socket.take() {
-            let _ = socket.shutdown(std::net::Shutdown::Both);
+            let _ = socket.shutdown(Shutdown::Both);
         }
     }
 
@@ -176,49 +180,57 @@ impl BackChannel {
         payload: &[u8],
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<(), BackChannelError> {
-        let result = self.exchange(code, payload, fd);
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (socket, protocol) = self.peer(code)?;
+        let qemu = protocol.contains(Protocol::BACKEND_SEND_FD);
+        let mut result = self.exchange(&socket, qemu, (code, payload), fd);
+        let barrier = qemu && code != CONFIG_CHANGE && protocol.contains(Protocol::SHARED_OBJECT);
+        if result.is_ok() && barrier {
+            result = send_barrier(&socket);
+        }
         if matches!(
             result,
             Err(BackChannelError::Broken(_) | BackChannelError::Confused(_))
         ) {
             // What comes next on this socket would answer something else.
-            self.close();
+            let mut state = self.lock();
+            if state
+                .socket
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, &socket))
+            {
+                state.socket = None;
+            }
         }
         result
     }
 
+    /// Sends a request and waits for the answer.
     fn exchange(
         &self,
-        code: u32,
-        payload: &[u8],
+        socket: &UnixStream,
+        retractable: bool,
+        (code, payload): (u32, &[u8]),
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<(), BackChannelError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let (socket, protocol) = self.peer(code)?;
-        let qemu = protocol.contains(Protocol::BACKEND_SEND_FD);
         let message = message(code, payload);
-        if qemu {
-            send(&socket, &message[..1], fd)?;
-            wait_until_taken(&socket)?;
+        if retractable {
+            send(socket, &message[..1], fd)?;
+            wait_until_taken(socket)?;
             if !self.lock().running {
                 let retracted = self::message(code + RETRACTED, payload);
-                send(&socket, &retracted[1..], None)?;
-                receive(&socket, code + RETRACTED)?;
+                send(socket, &retracted[1..], None)?;
+                receive(socket, code + RETRACTED)?;
                 return Err(BackChannelError::Stopped);
             }
-            send(&socket, &message[1..], None)?;
+            send(socket, &message[1..], None)?;
         } else {
-            send(&socket, &message, fd)?;
+            send(socket, &message, fd)?;
         }
-        match receive(&socket, code)? {
-            0 => {}
-            refused => return Err(BackChannelError::Refused(refused)),
+        match receive(socket, code)? {
+            0 => Ok(()),
+            refused => Err(BackChannelError::Refused(refused)),
         }
-        if qemu && code != CONFIG_CHANGE && protocol.contains(Protocol::SHARED_OBJECT) {
-            send(&socket, &self::message(BARRIER, &BARRIER_UUID), None)?;
-            receive(&socket, BARRIER)?;
-        }
-        Ok(())
     }
 
     /// The socket for a request, if the device runs and the front-end takes such a request.
@@ -247,6 +259,11 @@ impl BackChannel {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn send_barrier(socket: &UnixStream) -> Result<(), BackChannelError> {
+    send(socket, &message(BARRIER, &BARRIER_UUID), None)?;
+    receive(socket, BARRIER).map(drop)
 }
 
 #[cfg(test)]

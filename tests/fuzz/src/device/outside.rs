@@ -146,17 +146,14 @@ impl Outside {
         for (index, (layout, base)) in self.layouts.iter().zip(bases).enumerate() {
             let configured = self.rings.configure(index, |ring| {
                 ring.set_base(base);
-                ring.set_size(layout.size.into())
-                    && ring.set_addresses(layout.desc, layout.avail, layout.used)
+                ring.set_size(layout.size.into());
+                ring.set_addresses(Some([layout.desc, layout.avail, layout.used]));
             });
             assert!(configured);
             let kick = self.kicks.get(index).map(file);
             self.rings.set_kick(index, kick).expect("a kick fd");
             let call = self.calls.get(index).map(file);
-            assert!(self.rings.configure(index, |ring| {
-                ring.set_call(call);
-                true
-            }));
+            assert!(self.rings.configure(index, |ring| ring.set_call(call)));
         }
         for index in 0..NUM_QUEUES {
             self.rings.set_enabled(index, true).expect("a queue");
