@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::Options as DaemonOptions;
+use coherd_protocol::gpu::Features;
 use coherd_tests::conformance::report::Table;
 use coherd_tests::conformance::{
-    Backend, Connected, Group, Options, Renewal, Report, Target, TargetError, Verdict, all, run,
+    Backend, Connected, Group, Need, Options, Renewal, Report, Target, TargetError, Verdict, all,
+    run,
 };
 use coherd_tests::renderer::{Host, Recipe};
 use coherd_tests::rig::{RigError, Server};
@@ -34,14 +36,31 @@ fn target(renewal: Renewal, mut start: impl FnMut() -> Start + 'static) -> Targe
 }
 
 /// Runs every case against the daemons that `start` makes.
-fn conformance(name: &str, start: impl FnMut() -> Start + 'static) -> Report {
+fn conformance(name: &str, options: &Options, start: impl FnMut() -> Start + 'static) -> Report {
     let mut target = target(Renewal::WhenDead, start);
-    run(name, &mut target, &options(), &all(), &mut |_| {})
+    run(name, &mut target, options, &all(), &mut |_| {})
 }
 
 fn without_renderer() -> Start {
     let factory = Box::new(|_| Ok(Box::new(NoRenderer) as _));
     Server::pair(DaemonOptions::default(), factory)
+}
+
+/// Whether only a renderer can offer it.
+fn is_about_rendering(need: &Need) -> bool {
+    match need {
+        Need::Device(features) => features.intersects(Features::VIRGL | Features::CONTEXT_INIT),
+        Need::Capset | Need::HostBlob => true,
+        Need::Ring(..) | Need::Config | Need::Window => false,
+    }
+}
+
+fn unsupported(report: &Report) -> Vec<&str> {
+    let entries = report.entries.iter();
+    entries
+        .filter(|entry| entry.verdict == Verdict::Unsupported)
+        .map(|entry| entry.name.as_str())
+        .collect()
 }
 
 fn options() -> Options {
@@ -56,8 +75,12 @@ fn options() -> Options {
 fn daemon_with_a_renderer_conforms() {
     let hosts: Rc<RefCell<Vec<Host>>> = Rc::default();
     let started = Rc::clone(&hosts);
+    let options = Options {
+        require_pixels: true,
+        ..options()
+    };
 
-    let report = conformance("memfd renderer", move || {
+    let report = conformance("memfd renderer", &options, move || {
         let host = Host::new().map_err(io::Error::from)?;
         host.set_instant(true);
         let pair = Server::pair(DaemonOptions::default(), host.factory())?;
@@ -66,15 +89,39 @@ fn daemon_with_a_renderer_conforms() {
     });
 
     assert!(report.is_success(), "{}", Table(&report));
+    assert_eq!(unsupported(&report), [""; 0]);
     let complaints: Vec<String> = hosts.borrow().iter().flat_map(Host::complaints).collect();
     assert_eq!(complaints, Vec::<String>::new());
 }
 
 #[test]
 fn daemon_without_a_renderer_conforms() {
-    let report = conformance("no renderer", without_renderer);
+    let cases = all();
+    let about_rendering: Vec<&str> = cases
+        .iter()
+        .filter(|case| case.needs.iter().any(is_about_rendering))
+        .map(|case| case.name.as_str())
+        .collect();
+
+    let report = conformance("no renderer", &options(), without_renderer);
 
     assert!(report.is_success(), "{}", Table(&report));
+    assert_eq!(unsupported(&report), about_rendering);
+}
+
+#[test]
+fn pixels_that_cannot_be_seen_fail_a_case_where_they_must_be() {
+    let mut target = target(Renewal::WhenDead, without_renderer);
+    let mut cases = all();
+    cases.retain(|case| case.name == "transfer-2d/whole");
+    let options = Options {
+        require_pixels: true,
+        ..options()
+    };
+
+    let report = run("blind", &mut target, &options, &cases, &mut |_| {});
+
+    assert_eq!(report.count(Verdict::Failed), 1, "{}", Table(&report));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, ValueEnum};
 use coherd_tests::conformance::report::{Markdown, Table};
 use coherd_tests::conformance::{
-    Case, Entry, Options, Renewal, Report, Target, TargetError, Verdict, all, run,
+    Entry, Options, Renewal, Report, Target, TargetError, Verdict, all, run,
 };
 use thiserror::Error;
 
@@ -21,7 +21,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 ///
 /// Exits with status 1 if a case failed or was not run.
 #[derive(Debug, Parser)]
-#[command(max_term_width = 100)]
+#[command(max_term_width = 100, args_override_self = true)]
 struct Cli {
     #[command(flatten)]
     backend: BackendArgs,
@@ -45,6 +45,10 @@ struct Cli {
     /// Give the backend a display socket, as QEMU's vhost-user-gpu-pci does
     #[arg(long)]
     display_socket: bool,
+
+    /// Fail cases that cannot see the pixels they are about
+    #[arg(long)]
+    require_pixels: bool,
 
     /// Seconds a case may take
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
@@ -125,8 +129,8 @@ fn execute(cli: &Cli) -> Result<bool, MainError> {
         return Err(MainError::NoCase(cli.filter.clone()));
     }
     if cli.list {
-        for Case { name, section, .. } in &cases {
-            writeln!(out, "{name:<56} {section}")?;
+        for case in &cases {
+            writeln!(out, "{:<56} {}", case.name, case.source())?;
         }
         return Ok(true);
     }
@@ -134,6 +138,7 @@ fn execute(cli: &Cli) -> Result<bool, MainError> {
     let options = Options {
         timeout: Duration::from_secs(cli.timeout),
         display: cli.display_socket,
+        require_pixels: cli.require_pixels,
         ..Options::default()
     };
     let mut progress = Progress::new(cases.len());
@@ -203,5 +208,29 @@ impl Progress {
         let Self { done, total, .. } = self;
         let (name, verdict, detail) = (&entry.name, entry.verdict, &entry.detail);
         eprintln!("[{done}/{total}] {verdict:<11} {name}: {detail}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_of_an_option_given_twice_counts() {
+        let arguments = ["runner", "--timeout", "60", "--timeout", "5", "--", "gpu"];
+
+        let cli = Cli::try_parse_from(arguments).unwrap();
+
+        assert_eq!(cli.timeout, 5);
+        assert_eq!(cli.backend.command, ["gpu"]);
+    }
+
+    #[test]
+    fn all_reports_are_compared() {
+        let arguments = ["runner", "--compare", "one", "--compare", "two", "three"];
+
+        let cli = Cli::try_parse_from(arguments).unwrap();
+
+        assert_eq!(cli.compare.len(), 3);
     }
 }

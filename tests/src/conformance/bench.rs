@@ -11,13 +11,16 @@ use super::codes;
 use super::facts::Facts;
 use super::failure::{Failure, ensure};
 use crate::driver::{Answer, Blob, Buffer, DriverError, Gpu, QueueKind, Request, Token};
-use crate::frontend::{Deadline, Frontend, Window, WindowError};
+use crate::frontend::{Deadline, Event, Frontend, Shown, Window, WindowError};
 
 /// How long to wait before looking whether the backend is still there.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Bytes of an answer without data.
 const HEADER: u32 = 24;
+
+/// The note of a case that any answer passes.
+pub const LEFT_OPEN: &str = "the standard leaves it open";
 
 /// No case has a resource of this id.
 const NOBODY: u32 = u32::MAX - 15;
@@ -64,11 +67,6 @@ impl<'a> Bench<'a> {
     /// What the backend has.
     pub fn facts(&self) -> &'a Facts {
         self.facts
-    }
-
-    /// When the case's time is over.
-    pub fn deadline(&self) -> Deadline {
-        self.deadline
     }
 
     /// Remembers something for the report, once.
@@ -133,6 +131,47 @@ impl<'a> Bench<'a> {
                 waited: self.allowed,
             });
         }
+        Ok(())
+    }
+
+    /// Waits until the display socket carries what `wanted` accepts, since `mark` of the log.
+    ///
+    /// # Errors
+    /// [`Failure::Wrong`] if it does not while the case lasts.
+    pub fn see(
+        &self,
+        mark: usize,
+        what: &str,
+        wanted: impl Fn(&Shown) -> bool,
+    ) -> Result<Shown, Failure> {
+        let is_it = |event: &Event| matches!(event, Event::Shown(shown) if wanted(shown));
+        loop {
+            let slice = Deadline::after(LOOK.min(self.deadline.remaining()));
+            if let Some(Event::Shown(shown)) = self.frontend.log().wait(mark, slice, is_it) {
+                return Ok(shown);
+            }
+            ensure(!self.deadline.passed(), || {
+                format!("{what} is not on the display socket")
+            })?;
+            self.check(what)?;
+        }
+    }
+
+    /// As [`Self::see`] where the backend has a display socket. Elsewhere the report says that
+    /// `what` cannot be seen.
+    ///
+    /// # Errors
+    /// See [`Self::see`].
+    pub fn see_if_possible(
+        &mut self,
+        mark: usize,
+        what: &str,
+        wanted: impl Fn(&Shown) -> bool,
+    ) -> Result<(), Failure> {
+        if self.frontend.has_display() {
+            return self.see(mark, what, wanted).map(drop);
+        }
+        self.note(format!("{what} cannot be seen"));
         Ok(())
     }
 
@@ -241,6 +280,17 @@ impl<'a> Bench<'a> {
         })?;
         self.note(codes::response(code));
         Ok(code == codes::OK_NODATA)
+    }
+
+    /// As [`Self::answered`], for a case that no answer but a broken one fails. The report says
+    /// so.
+    ///
+    /// # Errors
+    /// See [`Self::answered`].
+    pub fn left_open(&mut self, request: &Request) -> Result<(), Failure> {
+        self.answered(request)?;
+        self.note(LEFT_OPEN);
+        Ok(())
     }
 
     /// Creates a host blob of a kind that a renderer need not have without a command stream.

@@ -70,6 +70,8 @@ pub struct Case {
     pub name: String,
     /// Section of VIRTIO 1.4, or what says it where the standard is silent.
     pub section: &'static str,
+    /// Whether the section does not demand it in words, and it follows from what it says.
+    pub implied: bool,
     /// What the backend must have.
     pub needs: Vec<Need>,
     /// How the device is started.
@@ -88,6 +90,12 @@ impl fmt::Debug for Case {
 }
 
 impl Case {
+    /// The section for people.
+    pub fn source(&self) -> String {
+        let suffix = if self.implied { ", implied" } else { "" };
+        format!("{}{suffix}", self.section)
+    }
+
     /// The group the case belongs to.
     pub fn group(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
@@ -147,10 +155,20 @@ impl Group {
         self.cases.push(Case {
             name: format!("{}/{name}", self.name),
             section: self.section,
+            implied: false,
             needs: self.needs.clone(),
             setup: self.setup,
             body: Box::new(body),
         });
+        self
+    }
+
+    /// The last case follows from its section, which does not demand it in words.
+    #[must_use]
+    pub fn implied(mut self) -> Self {
+        if let Some(case) = self.cases.last_mut() {
+            case.implied = true;
+        }
         self
     }
 

@@ -4,6 +4,8 @@ use crate::driver::kind;
 
 /// VIRTIO_GPU_RESP_OK_NODATA
 pub const OK_NODATA: u32 = 0x1100;
+/// VIRTIO_GPU_RESP_OK_DISPLAY_INFO
+pub const OK_DISPLAY_INFO: u32 = 0x1101;
 /// VIRTIO_GPU_RESP_ERR_UNSPEC, the first of the ERR codes.
 pub const ERR_UNSPEC: u32 = 0x1200;
 /// VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID
@@ -14,6 +16,19 @@ pub const INVALID_RESOURCE_ID: u32 = 0x1203;
 pub const INVALID_CONTEXT_ID: u32 = 0x1204;
 /// VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, the last of the ERR codes.
 pub const ERR_INVALID_PARAMETER: u32 = 0x1205;
+
+/// What the success of a command is called.
+pub fn success(command: u32) -> u32 {
+    match command {
+        kind::GET_DISPLAY_INFO => OK_DISPLAY_INFO,
+        kind::GET_CAPSET_INFO => 0x1102,
+        kind::GET_CAPSET => 0x1103,
+        kind::GET_EDID => 0x1104,
+        kind::RESOURCE_ASSIGN_UUID => 0x1105,
+        kind::RESOURCE_MAP_BLOB => 0x1106,
+        _ => OK_NODATA,
+    }
+}
 
 /// A response code with its name.
 pub fn response(code: u32) -> String {

@@ -23,8 +23,19 @@ pub struct Facts {
     pub window: Option<u64>,
     /// The capability sets it tells of.
     pub capsets: Vec<CapsetInfo>,
+    /// Why the capability sets could not be found out.
+    pub unknown: Option<String>,
     /// Number of the object that a context of [`CAPSET_VENUS`] has without a command.
     pub blob_id: u64,
+}
+
+/// Why a case cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The backend does not offer this.
+    NotOffered(String),
+    /// The backend did not say whether it offers it, for this reason.
+    Unknown(String),
 }
 
 /// The configuration space, VIRTIO 1.4 section 5.7.4.
@@ -53,6 +64,7 @@ impl Facts {
             config,
             window: frontend.window().map(|window| window.size()),
             capsets: Vec::new(),
+            unknown: None,
             blob_id,
         }
     }
@@ -78,7 +90,18 @@ impl Facts {
     }
 
     /// What is missing, if anything is.
-    pub fn lack(&self, need: Need) -> Option<String> {
+    pub fn lack(&self, need: Need) -> Option<Lack> {
+        let missing = self.missing(need)?;
+        let about_capsets = matches!(need, Need::Capset | Need::HostBlob);
+        Some(match &self.unknown {
+            Some(why) if about_capsets => {
+                Lack::Unknown(format!("capability sets cannot be found out: {why}"))
+            }
+            _ => Lack::NotOffered(missing),
+        })
+    }
+
+    fn missing(&self, need: Need) -> Option<String> {
         let has = |bit: u64| self.offered & bit != 0;
         match need {
             Need::Device(features) => {
@@ -146,5 +169,28 @@ impl Config {
             num_capsets: word(12),
             blob_alignment: u64::from(word(16)).max(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capability_sets_that_are_not_told_are_not_taken_for_none() {
+        let none = Facts::default();
+        let silent = Facts {
+            unknown: Some("no answer".to_owned()),
+            ..Facts::default()
+        };
+
+        for need in [Need::Capset, Need::HostBlob] {
+            assert!(matches!(none.lack(need), Some(Lack::NotOffered(_))));
+            assert!(matches!(silent.lack(need), Some(Lack::Unknown(_))));
+        }
+        assert!(matches!(
+            silent.lack(Need::Window),
+            Some(Lack::NotOffered(_))
+        ));
     }
 }

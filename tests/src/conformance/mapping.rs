@@ -1,12 +1,14 @@
 //! Blobs in the window.
 
 use coherd_protocol::gpu::wire::MapInfoBody;
+use vhost::vhost_user::message::BackendReq;
 use zerocopy::FromBytes;
 
 use super::bench::Bench;
 use super::case::Outcome;
 use super::failure::{Failure, ensure};
 use crate::driver::Request;
+use crate::frontend::Event;
 
 /// The context of host blobs.
 pub const CTX: u32 = 1;
@@ -63,4 +65,23 @@ pub fn expect_mapped(bench: &Bench<'_>, offsets: &[u64]) -> Outcome {
     ensure(mappings.iter().all(|mapping| mapping.len == size), || {
         "a mapping has not the size of its blob".to_owned()
     })
+}
+
+/// The VMM is asked for no change of the window while `act` runs.
+pub fn unasked(bench: &mut Bench<'_>, act: impl FnOnce(&mut Bench<'_>) -> Outcome) -> Outcome {
+    let mark = bench.frontend.log().mark();
+    act(bench)?;
+    let events = bench.frontend.log().since(mark);
+    let asked = events.iter().find_map(|event| match event {
+        Event::Taken { request, .. } => BackendReq::try_from(*request).ok().filter(is_change),
+        _ => None,
+    });
+    ensure(asked.is_none(), || {
+        let asked = asked.map(|request| format!("{request:?}"));
+        format!("VMM was asked for {}", asked.unwrap_or_default())
+    })
+}
+
+fn is_change(request: &BackendReq) -> bool {
+    matches!(request, BackendReq::SHMEM_MAP | BackendReq::SHMEM_UNMAP)
 }

@@ -1,17 +1,15 @@
 //! 2D resources with pixels, and ways to see which pixels the host has.
 
-use std::time::Duration;
-
 use coherd_protocol::gpu::wire::{Box3, Rect, Transfer3d};
 use coherd_protocol::gpu::{Features, Format};
 
 use super::bench::Bench;
 use super::failure::{Failure, ensure};
 use crate::driver::{Buffer, Request};
-use crate::frontend::{Deadline, Event, Shown};
+use crate::frontend::Shown;
 
-/// How long an update may take to arrive.
-const SHOWN: Duration = Duration::from_secs(2);
+/// The note of a case that could not look at the pixels that it is about.
+pub const UNSEEN: &str = "copy cannot be seen";
 
 /// The context through which the host's pixels are read back.
 const READER: u32 = 0xc0;
@@ -126,7 +124,7 @@ impl Picture {
             None => self.shown(bench)?,
         };
         let Some(seen) = seen else {
-            bench.note("copy cannot be seen");
+            bench.note(UNSEEN);
             return Ok(());
         };
         // The fourth byte of a pixel has no meaning.
@@ -176,7 +174,7 @@ impl Picture {
         bench.ok(&Request::set_scanout(0, self.id, self.whole()))?;
         let mark = bench.frontend.log().mark();
         bench.ok(&Request::flush(self.id, self.whole()))?;
-        Ok(updated(bench, mark).map(|(_, pixels)| pixels))
+        updated(bench, mark).map(|(_, pixels)| Some(pixels))
     }
 
     /// A transfer between `area` and the bytes of the backing from `offset` on, which have the
@@ -200,12 +198,31 @@ impl Picture {
     }
 }
 
-/// The first update of scanout 0 on the display socket since `mark`: its area and pixels.
-pub fn updated(bench: &Bench<'_>, mark: usize) -> Option<([u32; 5], Vec<u8>)> {
-    let soon = Deadline::after(SHOWN.min(bench.deadline().remaining()));
-    let is_update = |event: &Event| matches!(event, Event::Shown(Shown::Update { .. }));
-    match bench.frontend.log().wait(mark, soon, is_update)? {
-        Event::Shown(Shown::Update { area, pixels }) => Some((area, pixels)),
-        _ => None,
+/// The first update on the display socket since `mark`: its area and pixels.
+///
+/// # Errors
+/// [`Failure::Wrong`] if there is none while the case lasts.
+pub fn updated(bench: &Bench<'_>, mark: usize) -> Result<([u32; 5], Vec<u8>), Failure> {
+    let is_update = |shown: &Shown| matches!(shown, Shown::Update { .. });
+    match bench.see(mark, "update", is_update)? {
+        Shown::Update { area, pixels } => Ok((area, pixels)),
+        other => Err(Failure::Wrong(format!("{other:?} instead of an update"))),
     }
+}
+
+/// No scanout shows `picture`, which is larger than 8 by 8 pixels: a flush of it is not on the
+/// display socket before the flush that is made when it is shown.
+pub fn expect_on_no_scanout(bench: &mut Bench<'_>, picture: &Picture) -> Result<(), Failure> {
+    let mark = bench.frontend.log().mark();
+    bench.ok(&Request::flush(picture.id, rect(0, 0, 8, 8)))?;
+    if !bench.frontend.has_display() {
+        bench.note("scanout cannot be seen");
+        return Ok(());
+    }
+    bench.ok(&Request::set_scanout(0, picture.id, picture.whole()))?;
+    bench.ok(&Request::flush(picture.id, picture.whole()))?;
+    let (area, _) = updated(bench, mark)?;
+    ensure(area == [0, 0, 0, picture.width, picture.height], || {
+        format!("area {area:?} was updated, which no scanout shows")
+    })
 }

@@ -7,12 +7,16 @@ use zerocopy::FromBytes;
 
 use super::bench::Bench;
 use super::case::{Case, Setup};
-use super::facts::Facts;
-use super::failure::Failure;
+use super::facts::{Facts, Lack};
+use super::failure::{Failure, ensure};
+use super::picture::UNSEEN;
 use super::report::{Entry, Report, Verdict};
 use super::target::{Backend, Connected, Renewal, Target};
 use crate::driver::Request;
 use crate::frontend::{Config, Flavour, Frontend};
+
+/// Capability set ids are 1 to 63 to Linux, and no backend can have more of them.
+const MAX_CAPSETS: u32 = 63;
 
 /// How to run cases.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,9 @@ pub struct Options {
     pub timeout: Duration,
     /// Whether backends get a display socket. Those that know none may hang up.
     pub display: bool,
+    /// Whether a case fails that cannot see the pixels it is about. What is only on a screen is
+    /// no part of that.
+    pub require_pixels: bool,
     /// Number of the object that a Venus context has without a command; 0 for Venus itself.
     pub blob_id: u64,
 }
@@ -30,6 +37,7 @@ impl Default for Options {
         Self {
             timeout: Duration::from_secs(10),
             display: false,
+            require_pixels: false,
             blob_id: 0,
         }
     }
@@ -65,19 +73,9 @@ impl Session {
     /// Finds out what the backend has.
     fn facts(&mut self, options: &Options) -> Facts {
         let mut facts = Facts::of(&self.frontend, options.blob_id);
-        let count = facts.config.map_or(0, |config| config.num_capsets);
-        let bare = facts.clone();
-        if let Ok(mut bench) =
-            Bench::new(&mut self.frontend, &bare, Setup::default(), options.timeout)
-        {
-            for index in 0..count.min(64) {
-                let answer = bench.call(&Request::capset_info(index), size_of::<CapsetInfo>());
-                // A case says what is wrong with it.
-                let Ok(answer) = answer else { break };
-                if let Ok((info, _rest)) = CapsetInfo::read_from_prefix(answer.body()) {
-                    facts.capsets.push(info);
-                }
-            }
+        match capsets(&mut self.frontend, &facts, options.timeout) {
+            Ok(capsets) => facts.capsets = capsets,
+            Err(failure) => facts.unknown = Some(failure.explain()),
         }
         facts
     }
@@ -91,7 +89,11 @@ impl Session {
     ) -> Result<String, Failure> {
         let mut bench = Bench::new(&mut self.frontend, facts, case.setup, options.timeout)?;
         (case.body)(&mut bench)?;
-        Ok(bench.into_notes())
+        let notes = bench.into_notes();
+        ensure(!options.require_pixels || !notes.contains(UNSEEN), || {
+            notes.clone()
+        })?;
+        Ok(notes)
     }
 
     /// Whether the device can be reset and answers then.
@@ -114,6 +116,25 @@ impl Session {
         let words = words.map(|words| format!("; backend: {words}"));
         *result = Err(Failure::Wrong(what + &words.unwrap_or_default()));
     }
+}
+
+/// Asks for every capability set that the configuration space tells of.
+fn capsets(
+    frontend: &mut Frontend,
+    facts: &Facts,
+    allowed: Duration,
+) -> Result<Vec<CapsetInfo>, Failure> {
+    let mut bench = Bench::new(frontend, facts, Setup::default(), allowed)?;
+    let count = facts.config.map_or(0, |config| config.num_capsets);
+    ensure(count <= MAX_CAPSETS, || format!("{count} capability sets"))?;
+    let mut capsets = Vec::new();
+    for index in 0..count {
+        let request = Request::capset_info(index);
+        let bytes = bench.data(&request, 0x1102, size_of::<CapsetInfo>())?;
+        let info = CapsetInfo::read_from_bytes(&bytes);
+        capsets.push(info.map_err(|_| Failure::Wrong("answer is too short".to_owned()))?);
+    }
+    Ok(capsets)
 }
 
 /// Runs `cases` against `target` and tells `observer` of each as it is over. `name` is the
@@ -144,7 +165,7 @@ pub fn run(
         };
         let entry = Entry {
             name: case.name.clone(),
-            section: case.section.to_owned(),
+            section: case.source(),
             verdict,
             detail,
             milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -173,7 +194,10 @@ impl Runner<'_> {
     fn run(&mut self, case: &Case) -> Result<(Verdict, String), String> {
         let facts = self.facts()?;
         if let Some(lack) = case.needs.iter().find_map(|need| facts.lack(*need)) {
-            return Ok((Verdict::Unsupported, lack));
+            return Ok(match lack {
+                Lack::NotOffered(what) => (Verdict::Unsupported, what),
+                Lack::Unknown(why) => (Verdict::Failed, why),
+            });
         }
         let mut session = self.open()?;
         let mut result = session.attempt(case, &facts, self.options);
@@ -204,7 +228,7 @@ impl Runner<'_> {
         }
         let mut session = self.open()?;
         let facts = session.facts(self.options);
-        if self.target.renewal() != Renewal::EachCase {
+        if self.target.renewal() != Renewal::EachCase && !session.is_dead() {
             self.session = Some(session);
         }
         self.facts = Some(facts.clone());

@@ -9,6 +9,7 @@ use super::back_channel::BackRequest;
 use super::config::protocol;
 use super::error::FrontendError;
 use super::fault::Fault;
+use super::log::Event;
 use super::qemu::{self, Change};
 use super::request::MapRequest;
 use super::session::Session;
@@ -52,6 +53,12 @@ pub(super) fn serve(shared: &Shared, request: BackRequest) -> Result<(), Fault> 
         Ok(BackendReq::SHMEM_MAP | BackendReq::SHMEM_UNMAP) if shared.is_running() => {}
         Ok(BackendReq::SHMEM_MAP | BackendReq::SHMEM_UNMAP) => {
             shared.refuse(&request.header, "device is stopped".to_owned());
+            return Ok(());
+        }
+        // The end of a VMM that has no device then, as QEMU's, is a rule of that VMM.
+        Ok(BackendReq::CONFIG_CHANGE_MSG) => {
+            shared.log.push(Event::ConfigChanged);
+            shared.reply(&request.header, 0);
             return Ok(());
         }
         _ => return qemu::serve(shared, request),

@@ -43,7 +43,7 @@ impl Backend {
     pub fn options(self) -> &'static [&'static str] {
         match self {
             // Contexts on the processor of a loaded host take their time.
-            Self::Coherd => &["--timeout", "60"],
+            Self::Coherd => &["--timeout", "60", "--require-pixels"],
             // It keeps its resources over a reset, and one case would spoil the next.
             Self::Qemu | Self::QemuVirgl => &["--timeout", "5", "--display-socket", "--fresh"],
         }

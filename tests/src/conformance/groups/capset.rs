@@ -23,12 +23,14 @@ pub(super) fn group() -> Group {
             }
             Ok(())
         })
+        .implied()
         .case("data-of-an-unknown-id", |bench| {
             for id in [0, 62, u32::MAX] {
                 bench.refused(&Request::capset(id, 1))?;
             }
             Ok(())
         })
+        .implied()
         .needs(&[Need::Capset])
         .case("ids-are-distinct", distinct)
         .section("linux uapi")

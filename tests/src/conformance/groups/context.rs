@@ -26,15 +26,18 @@ pub(super) fn group() -> Group {
         .case("name-of-65-bytes", |bench| {
             bench.refused(&Request::ctx_create_named(1, 0, 65, LONG))
         })
+        .implied()
         .case("name-of-2-to-the-32-bytes", |bench| {
             bench.refused(&Request::ctx_create_named(1, 0, u32::MAX, LONG))
         })
+        .implied()
         .case("name-that-is-no-text", |bench| {
             named(bench, 6, "\u{1}\n\u{7f}é\u{0}")
         })
         .case("id-0", |bench| {
             bench.refused(&Request::ctx_create(0, 0, "zero"))
         })
+        .implied()
         .case("id-of-another-context", id_twice)
         .case("id-may-be-any-other", |bench| {
             bench.ok(&Request::ctx_create(u32::MAX, 0, "last"))
@@ -43,8 +46,11 @@ pub(super) fn group() -> Group {
         .case("destroy-unknown", |bench| {
             bench.refused_as(&Request::ctx_destroy(7), INVALID_CONTEXT_ID)
         })
+        .implied()
         .case("destroy-0", |bench| bench.refused(&Request::ctx_destroy(0)))
+        .implied()
         .case("destroy-twice", destroy_twice)
+        .implied()
         .case("attach-and-detach", attach_and_detach)
         .case("attach-to-two-contexts", two_contexts)
         .case("attach-to-unknown-context", |bench| {
@@ -80,6 +86,7 @@ pub(super) fn group() -> Group {
         .case("of-an-unknown-capability-set", |bench| {
             bench.refused(&Request::ctx_create(1, NO_CAPSET, "unknown"))
         })
+        .implied()
 }
 
 fn untyped(bench: &mut Bench<'_>) -> Outcome {

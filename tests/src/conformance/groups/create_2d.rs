@@ -41,6 +41,7 @@ pub(super) fn group() -> Group {
             refuses(bench, [1, FORMAT, 0x8001, 0x8000_0001])
         })
         .case("id-0", |bench| refuses(bench, [0, FORMAT, 64, 64]))
+        .implied()
         .case("id-of-another-resource", id_twice)
         .case("id-may-be-any-other", |bench| {
             bench.ok(&Request::create_2d(u32::MAX, FORMAT, 64, 64))

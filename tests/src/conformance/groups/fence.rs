@@ -17,34 +17,30 @@ pub(super) fn group() -> Group {
     Group::new("fence", "5.7.6.7")
         .case("comes-back-on-success", |bench| {
             let fence = bench.global_fence();
-            let answer = fenced(bench, &Request::create_2d(1, 1, 16, 16), fence)?;
-            ensure(answer.code() == codes::OK_NODATA, || {
-                codes::response(answer.code())
-            })
+            succeeds(bench, &Request::create_2d(1, 1, 16, 16), fence)
         })
         .case("comes-back-with-data", |bench| {
             let fence = bench.global_fence();
             let answer = bench.call(&Request::display_info().fence(fence), 384)?;
+            expect_code(&answer, codes::OK_DISPLAY_INFO)?;
             expect_fence(&answer, fence)
         })
         .case("is-not-made-up", |bench| {
             let answer = bench.call(&Request::create_2d(1, 1, 16, 16), 0)?;
+            expect_code(&answer, codes::OK_NODATA)?;
             let flags = answer.header().map(|header| header.flags());
             ensure(flags == Some(HeaderFlags::empty()), || {
                 format!("flags {flags:?} without a fence")
             })
         })
         .case("id-has-64-bits", |bench| {
+            let picture = Picture::new(bench, 1, 16, 16)?;
             for id in [0, 1 << 32, u64::MAX] {
                 let fence = Fence {
                     id,
                     ..bench.global_fence()
                 };
-                fenced(
-                    bench,
-                    &Request::flush(9, crate::conformance::picture::rect(0, 0, 1, 1)),
-                    fence,
-                )?;
+                succeeds(bench, &Request::flush(1, picture.whole()), fence)?;
             }
             Ok(())
         })
@@ -71,22 +67,22 @@ pub(super) fn group() -> Group {
         .case("of-an-empty-submit", |bench| {
             bench.context(1)?;
             let fence = bench.global_fence();
-            fenced(bench, &Request::submit_3d(1, &[]), fence).map(drop)
+            succeeds(bench, &Request::submit_3d(1, &[]), fence)
         })
         .case("of-a-ring-comes-back-with-it", |bench| {
             bench.context(1)?;
             let fence = bench.ring_fence(1, 0);
-            fenced(bench, &Request::submit_3d(1, &[]), fence).map(drop)
+            succeeds(bench, &Request::submit_3d(1, &[]), fence)
         })
         .case("of-a-ring-on-another-command", |bench| {
             bench.context(1)?;
             let fence = bench.ring_fence(1, 0);
-            fenced(bench, &Request::create_2d(1, 1, 16, 16), fence).map(drop)
+            succeeds(bench, &Request::create_2d(1, 1, 16, 16), fence)
         })
         .case("answers-of-a-ring-come-in-order", |bench| {
             bench.context(1)?;
-            let tokens = submit_many(bench, &[0])?;
-            in_order(bench, tokens).map(drop)
+            let sent = submit_many(bench, &[0])?;
+            all_succeed(&in_order(bench, sent)?)
         })
         .case("every-ring-of-two-comes-back", |bench| {
             bench.context(1)?;
@@ -96,6 +92,7 @@ pub(super) fn group() -> Group {
                 let request = Request::submit_3d(ctx_id, &[]).fence(fence);
                 let token = bench.send(&request, 0)?;
                 let answer = bench.wait(token, "SUBMIT_3D")?;
+                expect_code(&answer, codes::OK_NODATA)?;
                 expect_fence(&answer, fence)?;
             }
             Ok(())
@@ -124,11 +121,43 @@ fn expect_fence(answer: &Answer, fence: Fence) -> Outcome {
     })
 }
 
+fn expect_code(answer: &Answer, code: u32) -> Outcome {
+    ensure(answer.code() == code, || {
+        let (got, wanted) = (codes::response(answer.code()), codes::response(code));
+        format!(
+            "{}: {got} instead of {wanted}",
+            codes::command(answer.command)
+        )
+    })
+}
+
 /// Sends a command with a fence, which must come back whatever the answer is.
 fn fenced(bench: &mut Bench<'_>, request: &Request, fence: Fence) -> Result<Answer, Failure> {
     let answer = bench.call(&request.clone().fence(fence), 0)?;
     expect_fence(&answer, fence)?;
     Ok(answer)
+}
+
+/// Sends a command with a fence, which must come back with success.
+fn succeeds(bench: &mut Bench<'_>, request: &Request, fence: Fence) -> Outcome {
+    expect_code(&fenced(bench, request, fence)?, codes::OK_NODATA)
+}
+
+fn all_succeed(answers: &[Answer]) -> Outcome {
+    let mut answers = answers.iter();
+    answers.try_for_each(|answer| expect_code(answer, codes::OK_NODATA))
+}
+
+/// Every `step`th of the answers from the `first` on is an error, and the others are not.
+fn errors_among(bench: &mut Bench<'_>, answers: &[Answer], step: usize, first: usize) -> Outcome {
+    for (number, answer) in answers.iter().enumerate() {
+        if number % step == first {
+            bench.expect_error(answer)?;
+        } else {
+            expect_code(answer, codes::OK_NODATA)?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits for all; the answers must have come in the order of the requests.
@@ -158,7 +187,8 @@ fn global_order(bench: &mut Bench<'_>) -> Outcome {
         };
         sent.push((bench.send(&request.fence(fence), 0)?, fence));
     }
-    in_order(bench, sent).map(drop)
+    let answers = in_order(bench, sent)?;
+    errors_among(bench, &answers, 3, 1)
 }
 
 fn after_transfer(bench: &mut Bench<'_>) -> Outcome {
@@ -166,11 +196,8 @@ fn after_transfer(bench: &mut Bench<'_>) -> Outcome {
     let pixels = crate::conformance::picture::pattern(2, picture.len());
     picture.fill(bench, &pixels)?;
     let fence = bench.global_fence();
-    fenced(
-        bench,
-        &Request::transfer_to_host_2d(1, picture.whole(), 0),
-        fence,
-    )?;
+    let transfer = Request::transfer_to_host_2d(1, picture.whole(), 0);
+    succeeds(bench, &transfer, fence)?;
     picture.expect(bench, &pixels)
 }
 
@@ -197,16 +224,15 @@ fn ring_errors(bench: &mut Bench<'_>) -> Outcome {
         };
         sent.push((bench.send(&request.fence(fence), 0)?, fence));
     }
-    in_order(bench, sent).map(drop)
+    let answers = in_order(bench, sent)?;
+    errors_among(bench, &answers, 2, 1)
 }
 
 fn destroyed(bench: &mut Bench<'_>) -> Outcome {
     bench.context(1)?;
     let sent = submit_many(bench, &[0])?;
     let destroy = bench.send(&Request::ctx_destroy(1), 0)?;
-    in_order(bench, sent)?;
+    all_succeed(&in_order(bench, sent)?)?;
     let answer = bench.wait(destroy, "CTX_DESTROY")?;
-    ensure(answer.code() == codes::OK_NODATA, || {
-        codes::response(answer.code())
-    })
+    expect_code(&answer, codes::OK_NODATA)
 }

@@ -5,7 +5,7 @@ use crate::conformance::bench::Bench;
 use crate::conformance::case::{Group, Outcome};
 use crate::conformance::codes::INVALID_RESOURCE_ID;
 use crate::conformance::failure::{Failure, ensure};
-use crate::conformance::picture::{PIXEL, Picture, pattern, rect, updated};
+use crate::conformance::picture::{PIXEL, Picture, expect_on_no_scanout, pattern, rect, updated};
 use crate::driver::Request;
 
 /// Pixels of the resource.
@@ -53,9 +53,7 @@ fn shows(bench: &mut Bench<'_>, [x, y, width, height]: [u32; 4]) -> Outcome {
         bench.note("picture cannot be seen");
         return Ok(());
     }
-    let Some((area, seen)) = updated(bench, mark) else {
-        return Err(Failure::Wrong("nothing on the display socket".to_owned()));
-    };
+    let (area, seen) = updated(bench, mark)?;
     ensure(area == [0, x, y, width, height], || {
         format!("area {area:?} was updated")
     })?;
@@ -76,7 +74,7 @@ fn shows(bench: &mut Bench<'_>, [x, y, width, height]: [u32; 4]) -> Outcome {
 fn after_disable(bench: &mut Bench<'_>) -> Outcome {
     let (picture, _) = shown(bench)?;
     bench.ok(&Request::set_scanout(0, 0, rect(0, 0, 0, 0)))?;
-    bench.ok(&Request::flush(1, picture.whole()))
+    expect_on_no_scanout(bench, &picture)
 }
 
 fn refuses(bench: &mut Bench<'_>, [x, y, width, height]: [u32; 4]) -> Outcome {

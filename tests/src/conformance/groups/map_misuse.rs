@@ -7,7 +7,7 @@ use crate::conformance::bench::Bench;
 use crate::conformance::case::{Group, Need, Outcome};
 use crate::conformance::codes::INVALID_RESOURCE_ID;
 use crate::conformance::mapping::{
-    CTX, blobs, expect_bytes, expect_mapped, map, size, write_bytes,
+    CTX, blobs, expect_bytes, expect_mapped, map, size, unasked, write_bytes,
 };
 use crate::conformance::picture::Picture;
 use crate::driver::{Blob, Request};
@@ -17,14 +17,20 @@ pub(super) fn group() -> Group {
     Group::new("map-misuse", "5.7.6.9")
         .needs(&[blob, Need::Window])
         .case("map-unknown-resource", |bench| {
-            bench.refused_as(&Request::map_blob(9, 0), INVALID_RESOURCE_ID)
+            let request = Request::map_blob(9, 0);
+            unasked(bench, |bench| {
+                bench.refused_as(&request, INVALID_RESOURCE_ID)
+            })
         })
         .case("unmap-unknown-resource", |bench| {
-            bench.refused_as(&Request::unmap_blob(9), INVALID_RESOURCE_ID)
+            let request = Request::unmap_blob(9);
+            unasked(bench, |bench| {
+                bench.refused_as(&request, INVALID_RESOURCE_ID)
+            })
         })
         .case("map-2d-resource", |bench| {
             Picture::new(bench, 1, 64, 64)?;
-            bench.refused(&Request::map_blob(1, 0))?;
+            refused(bench, &Request::map_blob(1, 0))?;
             expect_mapped(bench, &[])
         })
         .case("map-guest-memory", guest_memory)
@@ -33,12 +39,12 @@ pub(super) fn group() -> Group {
         .case("map-twice", |bench| {
             mapped(bench)?;
             let other = size(bench);
-            bench.refused(&Request::map_blob(1, other))?;
+            refused(bench, &Request::map_blob(1, other))?;
             still_mapped(bench)
         })
         .case("map-twice-at-the-same-offset", |bench| {
             mapped(bench)?;
-            bench.refused(&Request::map_blob(1, 0))?;
+            refused(bench, &Request::map_blob(1, 0))?;
             still_mapped(bench)
         })
         .case("map-over-another", |bench| overlapping(bench, |_| 0))
@@ -60,17 +66,26 @@ pub(super) fn group() -> Group {
         .case("offset-inside-a-page", |bench| refused_at(bench, 1))
         .case("range-is-free-after-a-refusal", |bench| {
             blobs(bench, &[1])?;
-            bench.refused(&Request::map_blob(1, 1))?;
-            bench.answered(&Request::unmap_blob(1))?;
+            refused(bench, &Request::map_blob(1, 1))?;
+            unasked(bench, |bench| {
+                bench.answered(&Request::unmap_blob(1)).map(drop)
+            })?;
             map(bench, 1, 0)?;
             expect_mapped(bench, &[0])
         })
         .case("unmap-twice", |bench| {
             mapped(bench)?;
             bench.ok(&Request::unmap_blob(1))?;
-            bench.answered(&Request::unmap_blob(1))?;
+            unasked(bench, |bench| {
+                bench.answered(&Request::unmap_blob(1)).map(drop)
+            })?;
             expect_mapped(bench, &[])
         })
+}
+
+/// The command is refused without a word to the VMM.
+fn refused(bench: &mut Bench<'_>, request: &Request) -> Outcome {
+    unasked(bench, |bench| bench.refused(request))
 }
 
 /// Blob 1 at the start of the window, full of threes.
@@ -88,13 +103,13 @@ fn still_mapped(bench: &mut Bench<'_>) -> Outcome {
 fn overlapping(bench: &mut Bench<'_>, offset: impl Fn(&Bench<'_>) -> u64) -> Outcome {
     mapped(bench)?;
     let offset = offset(bench);
-    bench.refused(&Request::map_blob(2, offset))?;
+    refused(bench, &Request::map_blob(2, offset))?;
     still_mapped(bench)
 }
 
 fn refused_at(bench: &mut Bench<'_>, offset: u64) -> Outcome {
     blobs(bench, &[1])?;
-    bench.refused(&Request::map_blob(1, offset))?;
+    refused(bench, &Request::map_blob(1, offset))?;
     expect_mapped(bench, &[])
 }
 
@@ -109,9 +124,12 @@ fn guest_memory(bench: &mut Bench<'_>) -> Outcome {
         ..Blob::default()
     };
     // A device may refuse the flag at once.
-    if bench.answered(&blob.request(&[memory]))? {
-        bench.refused(&Request::map_blob(1, 0))?;
-    }
+    unasked(bench, |bench| {
+        if bench.answered(&blob.request(&[memory]))? {
+            bench.refused(&Request::map_blob(1, 0))?;
+        }
+        Ok(())
+    })?;
     expect_mapped(bench, &[])
 }
 
@@ -122,6 +140,6 @@ fn not_mappable(bench: &mut Bench<'_>) -> Outcome {
         ..bench.host_blob(CTX, 1, size(bench))
     };
     bench.create_if_possible(&blob)?;
-    bench.refused(&Request::map_blob(1, 0))?;
+    refused(bench, &Request::map_blob(1, 0))?;
     expect_mapped(bench, &[])
 }

@@ -19,6 +19,7 @@ mod request;
 mod reset;
 mod scanout;
 mod scanout_blob;
+mod short;
 mod stop;
 mod submit;
 mod three_d;

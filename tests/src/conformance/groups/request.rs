@@ -5,37 +5,8 @@ use crate::conformance::case::{Group, Need, Outcome};
 use crate::conformance::codes;
 use crate::conformance::failure::ensure;
 use crate::conformance::picture::{FORMAT, Picture, pattern};
-use crate::driver::{QueueKind, Request, Shape, kind};
+use crate::driver::{QueueKind, Request, Shape};
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
-
-/// Control commands and the size of their requests without trailing arrays, from the Linux uapi
-/// header.
-const SIZES: [(u32, usize); 24] = [
-    (kind::GET_DISPLAY_INFO, 24),
-    (kind::RESOURCE_CREATE_2D, 40),
-    (kind::RESOURCE_UNREF, 32),
-    (kind::SET_SCANOUT, 48),
-    (kind::RESOURCE_FLUSH, 48),
-    (kind::TRANSFER_TO_HOST_2D, 56),
-    (kind::RESOURCE_ATTACH_BACKING, 32),
-    (kind::RESOURCE_DETACH_BACKING, 32),
-    (kind::GET_CAPSET_INFO, 32),
-    (kind::GET_CAPSET, 32),
-    (kind::GET_EDID, 32),
-    (kind::RESOURCE_ASSIGN_UUID, 32),
-    (kind::RESOURCE_CREATE_BLOB, 56),
-    (kind::SET_SCANOUT_BLOB, 96),
-    (kind::CTX_CREATE, 96),
-    (kind::CTX_DESTROY, 24),
-    (kind::CTX_ATTACH_RESOURCE, 32),
-    (kind::CTX_DETACH_RESOURCE, 32),
-    (kind::RESOURCE_CREATE_3D, 72),
-    (kind::TRANSFER_TO_HOST_3D, 72),
-    (kind::TRANSFER_FROM_HOST_3D, 72),
-    (kind::SUBMIT_3D, 32),
-    (kind::RESOURCE_MAP_BLOB, 40),
-    (kind::RESOURCE_UNMAP_BLOB, 32),
-];
 
 /// Bytes of a header.
 const HEADER: u32 = 24;
@@ -44,16 +15,7 @@ const HEADER: u32 = 24;
 const INFO: u32 = 408;
 
 pub(super) fn group() -> Group {
-    let group = SIZES.into_iter().filter(|(_, size)| *size > 24).fold(
-        Group::new("request", "5.7.6.7"),
-        |group, (kind, size)| {
-            let name = codes::command(kind).to_lowercase().replace('_', "-");
-            group.case(format!("short-{name}"), move |bench| {
-                short(bench, kind, size)
-            })
-        },
-    );
-    group
+    super::short::cases(Group::new("request", "5.7.6.7"))
         .case("shorter-than-a-header", |bench| {
             let whole = Request::display_info().to_bytes();
             for len in [1, 4, 23] {
@@ -113,18 +75,6 @@ pub(super) fn group() -> Group {
         .case("indirect-in-pieces-of-5-bytes", |bench| {
             pieces(bench, true, 5)
         })
-}
-
-/// One byte less than the command needs, with ids that exist where it is whole.
-fn short(bench: &mut Bench<'_>, kind: u32, size: usize) -> Outcome {
-    let whole = Request::new(kind)
-        .body(&vec![0u8; size - 24][..])
-        .to_bytes();
-    for len in [24, size - 1] {
-        let answer = bench.raw(QueueKind::Control, &whole[..len], 2048)?;
-        bench.expect_error(&answer)?;
-    }
-    Ok(())
 }
 
 /// Everything that a 2D command has no use for is set.

@@ -1,10 +1,12 @@
-//! SET_SCANOUT. What is on the screen is seen on the display socket only, in the group `flush`.
+//! SET_SCANOUT. What is on the screen is seen on the display socket only, and its pixels in the
+//! group `flush`.
 
 use crate::conformance::bench::Bench;
 use crate::conformance::case::{Group, Outcome};
 use crate::conformance::codes::{INVALID_RESOURCE_ID, INVALID_SCANOUT_ID};
 use crate::conformance::picture::{Picture, rect};
 use crate::driver::Request;
+use crate::frontend::Shown;
 
 /// Pixels of the resource.
 const SIDE: u32 = 128;
@@ -64,7 +66,10 @@ fn refuses(bench: &mut Bench<'_>, area: [u32; 4]) -> Outcome {
 
 fn disable(bench: &mut Bench<'_>) -> Outcome {
     accepts(bench, [0, 0, SIDE, SIDE])?;
-    bench.ok(&Request::set_scanout(0, 0, rect(0, 0, 0, 0)))
+    let mark = bench.frontend.log().mark();
+    bench.ok(&Request::set_scanout(0, 0, rect(0, 0, 0, 0)))?;
+    let off = Shown::Scanout { scanout: [0; 3] };
+    bench.see_if_possible(mark, "scanout", |shown| *shown == off)
 }
 
 fn flip(bench: &mut Bench<'_>) -> Outcome {

@@ -92,7 +92,7 @@ pub(super) fn group() -> Group {
 }
 
 /// The picture that fills resource 1 of [`blob`].
-fn picture() -> SetScanoutBlob {
+pub(super) fn picture() -> SetScanoutBlob {
     SetScanoutBlob {
         rect: rect(0, 0, SIDE, SIDE),
         scanout_id: 0.into(),
@@ -107,7 +107,7 @@ fn picture() -> SetScanoutBlob {
 }
 
 /// Resource 1, a blob of exactly the picture.
-fn blob(bench: &mut Bench<'_>) -> Outcome {
+pub(super) fn blob(bench: &mut Bench<'_>) -> Outcome {
     let size = SIDE * SIDE * 4;
     let memory = bench.memory(size.into())?;
     let blob = Blob {

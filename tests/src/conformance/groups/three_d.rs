@@ -57,7 +57,8 @@ pub(super) fn group() -> Group {
         .case("transfer-without-backing", without_backing)
 }
 
-fn texture(resource_id: u32, side: u32) -> ResourceCreate3d {
+/// A texture of `side` by `side` pixels.
+pub(super) fn texture(resource_id: u32, side: u32) -> ResourceCreate3d {
     ResourceCreate3d {
         resource_id: resource_id.into(),
         // PIPE_TEXTURE_2D, to be rendered to.
@@ -85,7 +86,7 @@ fn created(bench: &mut Bench<'_>) -> Outcome {
 }
 
 /// A picture of a resource of context 1, created before.
-fn in_context(bench: &mut Bench<'_>) -> Result<Picture, Failure> {
+pub(super) fn in_context(bench: &mut Bench<'_>) -> Result<Picture, Failure> {
     let picture = Picture::new(bench, 1, SIDE, SIDE)?;
     bench.ok(&Request::ctx_create(1, 0, "transfers"))?;
     bench.ok(&Request::ctx_attach(1, 1))?;

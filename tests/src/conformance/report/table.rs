@@ -23,7 +23,7 @@ impl fmt::Display for Table<'_> {
             for entry in entries {
                 let (_, name) = entry.parts();
                 let line = format!(
-                    "  {:<11} {name:<44} {:<12} {}",
+                    "  {:<11} {name:<44} {:<18} {}",
                     entry.verdict.to_string(),
                     entry.section,
                     entry.detail

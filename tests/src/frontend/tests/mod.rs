@@ -3,6 +3,7 @@
 mod crosvm;
 mod display;
 pub(crate) mod fake;
+mod general;
 mod libkrun;
 mod qemu;
 mod qemu_maps;
