@@ -2,8 +2,10 @@
 
 pub mod conformance;
 pub mod driver;
+pub mod explain;
 pub mod frontend;
 pub mod guest;
 pub mod hostile;
+pub mod interrupt;
 pub mod renderer;
 pub mod rig;

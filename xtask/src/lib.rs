@@ -4,6 +4,7 @@ pub mod cli;
 pub mod coherd;
 pub mod conformance;
 pub mod demo;
+pub mod explain;
 pub mod fuzz;
 pub mod lab;
 pub mod progress;

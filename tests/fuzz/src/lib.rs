@@ -6,6 +6,7 @@
 
 pub mod decode;
 pub mod device;
+mod device_thread;
 pub mod vhost_user;
 mod vmm;
 pub mod window;

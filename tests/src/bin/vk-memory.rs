@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use coherd_tests::explain::one_line;
 use coherd_tests::guest::checks::{
     self, CheckError, Churn, EXPORT_EXTENSIONS, Expectation, ExportHandle, FreshMaps, Hold,
 };
-use coherd_tests::guest::{Gpu, GpuOptions, chain};
+use coherd_tests::guest::{Gpu, GpuOptions};
 
 /// Checks memory that a program shares with the device.
 #[derive(Debug, Parser)]
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            println!("FAILED: {}", chain(&error));
+            println!("FAILED: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }

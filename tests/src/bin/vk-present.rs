@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use ash::vk;
 use clap::{Parser, ValueEnum};
+use coherd_tests::explain::one_line;
 use coherd_tests::guest::checks::{
     self, CheckError, Expectation, Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS,
 };
-use coherd_tests::guest::{Gpu, GpuOptions, chain};
+use coherd_tests::guest::{Gpu, GpuOptions};
 
 /// Presents frames of known colours on a swapchain without a window.
 #[derive(Debug, Parser)]
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            println!("FAILED: {}", chain(&error));
+            println!("FAILED: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use coherd_tests::explain::one_line;
 use coherd_tests::guest::hash::fnv1a;
 use coherd_tests::guest::scene::{FrameRecord, Report, SceneRenderer};
-use coherd_tests::guest::{DeviceDescription, Gpu, GpuOptions, GuestError, chain};
+use coherd_tests::guest::{DeviceDescription, Gpu, GpuOptions, GuestError};
 use thiserror::Error;
 
 /// Renders a lit, animated scene and copies its frames to host-visible memory.
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", chain(&error));
+            eprintln!("{}", one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -6,8 +6,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use coherd_tests::explain::one_line;
 use coherd_tests::guest::checks::{self, CheckError, SYNC_FILE_EXTENSIONS};
-use coherd_tests::guest::{Gpu, GpuOptions, chain};
+use coherd_tests::guest::{Gpu, GpuOptions};
 
 /// Waits for the device's work by sync files.
 #[derive(Debug, Parser)]
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            println!("FAILED: {}", chain(&error));
+            println!("FAILED: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -69,7 +69,7 @@ pub(super) fn descriptors(read: &[Buffer], write: &[Buffer]) -> Vec<Descriptor> 
 }
 
 /// A ring flag in the width it has in the ring.
-pub const fn flag(bits: u32) -> u16 {
+pub(super) const fn flag(bits: u32) -> u16 {
     assert!(bits <= u16::MAX as u32, "ring flags have 16 bits");
     #[allow(clippy::cast_possible_truncation, reason = "checked above")]
     {

@@ -207,11 +207,6 @@ impl Gpu {
         Ok(bytes)
     }
 
-    /// Returns the pages of [`Self::buffer`].
-    pub fn free_buffer(&mut self, buffer: Buffer) {
-        self.pages.free(buffer.addr, buffer.len.into());
-    }
-
     /// A guest page for chains built by hand.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ mod virtqueue;
 pub use answer::Answer;
 pub use commands::Blob;
 pub use cursor::Cursor;
-pub use descriptor::{Buffer, Descriptor, flag as descriptor_flag};
+pub use descriptor::{Buffer, Descriptor};
 pub use error::DriverError;
 pub use gpu::{Gpu, QueueKind, Token};
 pub use pages::{PAGE, Pages};

@@ -4,7 +4,7 @@ use coherd_protocol::gpu::wire::{Box3, ResourceCreate3d, Transfer3d};
 
 use super::error::DriverError;
 use super::gpu::Gpu;
-use super::request::{Request, kind};
+use super::request::Request;
 
 /// PIPE_TEXTURE_2D of virgl.
 const TARGET_2D: u32 = 2;
@@ -31,17 +31,16 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// TRANSFER_TO_HOST_3D or TRANSFER_FROM_HOST_3D.
-    pub fn request(&self, kind: u32) -> Request {
+    fn to_wire(self) -> Transfer3d {
         let [x, y, z, w, h, d] = self.region.map(Into::into);
-        Request::new(kind).context(self.ctx_id).body(&Transfer3d {
+        Transfer3d {
             region: Box3 { x, y, z, w, h, d },
             offset: self.offset.into(),
             resource_id: self.resource_id.into(),
             level: self.level.into(),
             stride: self.stride.into(),
             layer_stride: self.layer_stride.into(),
-        })
+        }
     }
 }
 
@@ -74,8 +73,8 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn transfer_to_host_3d(&mut self, transfer: &Transfer) -> Result<(), DriverError> {
-        self.run(&transfer.request(kind::TRANSFER_TO_HOST_3D))
-            .map(drop)
+        let request = Request::transfer_to_host_3d(transfer.ctx_id, &transfer.to_wire());
+        self.run(&request).map(drop)
     }
 
     /// TRANSFER_FROM_HOST_3D.
@@ -83,7 +82,7 @@ impl Gpu {
     /// # Errors
     /// See [`DriverError`].
     pub fn transfer_from_host_3d(&mut self, transfer: &Transfer) -> Result<(), DriverError> {
-        self.run(&transfer.request(kind::TRANSFER_FROM_HOST_3D))
-            .map(drop)
+        let request = Request::transfer_from_host_3d(transfer.ctx_id, &transfer.to_wire());
+        self.run(&request).map(drop)
     }
 }

@@ -1,7 +1,5 @@
 //! What can go wrong between a guest program and its Vulkan driver.
 
-use std::error::Error;
-
 use ash::vk;
 
 /// Why a guest program could not use the device.
@@ -76,32 +74,5 @@ pub trait During<T> {
 impl<T> During<T> for Result<T, vk::Result> {
     fn during(self, command: &'static str) -> Result<T, GuestError> {
         self.map_err(|result| GuestError::Command { command, result })
-    }
-}
-
-/// An error and what caused it, in one line.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chain_names_the_causes_in_order() {
-        let source = std::io::Error::other("odd length");
-        assert_eq!(
-            chain(&GuestError::Shader(source)),
-            "A shader module cannot be read: odd length"
-        );
     }
 }

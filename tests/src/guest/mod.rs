@@ -25,7 +25,7 @@ mod swapchain;
 pub use buffer::{Buffer, MappedBuffer};
 pub use commands::{Commands, Semaphores};
 pub use description::{DeviceDescription, MemoryTypeDescription};
-pub use error::{During, GuestError, chain};
+pub use error::{During, GuestError};
 pub use gpu::{Gpu, GpuOptions};
 pub use image::{Image, ImageDescription};
 pub use memory::{Memory, MemoryWish};

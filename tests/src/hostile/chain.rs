@@ -1,16 +1,15 @@
 //! Descriptor chains, right and wrong.
 
 use arbitrary::{Result, Unstructured};
-use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use vm_memory::GuestAddress;
 
 use super::draw::one_in;
 use super::slots::{Slot, TABLE};
-use crate::driver::{Buffer, Descriptor, descriptor_flag};
+use crate::driver::{Buffer, Descriptor};
 
-const NEXT: u16 = descriptor_flag(VRING_DESC_F_NEXT);
-const WRITE: u16 = descriptor_flag(VRING_DESC_F_WRITE);
-const INDIRECT: u16 = descriptor_flag(VRING_DESC_F_INDIRECT);
+const NEXT: u16 = Descriptor::NEXT;
+const WRITE: u16 = Descriptor::WRITE;
+const INDIRECT: u16 = Descriptor::INDIRECT;
 
 /// Most pieces of a request or a response.
 const PIECES: u8 = 4;

@@ -69,7 +69,7 @@ fn unknown_commands_are_refused_on_both_queues() {
 fn commands_on_the_wrong_queue_are_refused() {
     let mut rig = rig(Flavour::Qemu);
     let moved = Cursor::default().request(kind::MOVE_CURSOR).to_bytes();
-    let info = Request::new(kind::GET_DISPLAY_INFO).to_bytes();
+    let info = Request::display_info().to_bytes();
     for (queue, bytes) in [(QueueKind::Control, moved), (QueueKind::Cursor, info)] {
         let token = rig.gpu.send_on(queue, &bytes, 24).unwrap();
         let answer = rig.gpu.wait(token, rig.frontend.deadline()).unwrap();
@@ -107,7 +107,7 @@ fn cursor_commands_without_room_for_an_answer_are_returned_empty() {
 #[test]
 fn answer_is_never_longer_than_its_room() {
     let mut rig = rig(Flavour::Qemu);
-    let info = Request::new(kind::GET_DISPLAY_INFO);
+    let info = Request::display_info();
     for (room, used) in [
         (0, 0),
         (23, 0),
@@ -125,9 +125,7 @@ fn answer_is_never_longer_than_its_room() {
 #[test]
 fn request_over_the_limit_is_out_of_memory() {
     let mut rig = rig(Flavour::Qemu);
-    let long = Request::new(kind::SUBMIT_3D)
-        .context(CTX)
-        .body(&vec![0u8; 4 << 20][..]);
+    let long = Request::submit_3d(CTX, &vec![0; 4 << 20]);
     rig.gpu.set_shape(Shape {
         indirect: false,
         piece: 1 << 20,
@@ -160,10 +158,7 @@ fn request_outside_guest_memory_is_answered() {
 #[test]
 fn answer_outside_guest_memory_is_dropped() {
     let mut rig = rig(Flavour::Qemu);
-    let request = rig
-        .gpu
-        .buffer(&Request::new(kind::GET_DISPLAY_INFO).to_bytes())
-        .unwrap();
+    let request = rig.gpu.buffer(&Request::display_info().to_bytes()).unwrap();
     let outside = Buffer {
         addr: vm_memory::GuestAddress(1 << 50),
         len: 408,

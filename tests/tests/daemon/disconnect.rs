@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use coherd::serve::{Options, ServeError};
 use coherd_tests::frontend::{Config, Deadline, Flavour, Frontend, Gate, Stage};
+use coherd_tests::interrupt::MOMENTS;
 use coherd_tests::renderer::{Host, Recipe};
 use coherd_tests::rig::{Rig, RigError, Server};
 
-use crate::interrupt::MOMENTS;
 use crate::stop::hold;
 use crate::{PAGE, WITH_WINDOW, mappable, pending_fence, rig};
 

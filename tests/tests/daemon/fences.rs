@@ -1,7 +1,7 @@
 //! Fences: answered when the work is done, in the order of their timeline.
 
 use coherd_protocol::gpu::header::{Fence, Timeline};
-use coherd_tests::driver::{Request, Token, kind};
+use coherd_tests::driver::{Request, Token};
 use coherd_tests::frontend::Flavour;
 use coherd_tests::renderer::{BROKEN_RING, CAPSET, INSTANT_RING, NARROW_RING, Operation};
 use coherd_tests::rig::Rig;
@@ -93,8 +93,8 @@ fn global_fence_follows_the_rings_of_its_context() {
     let fence = rig.gpu.next_fence(Timeline::Global);
     let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
     let later = rig.gpu.next_fence(Timeline::Global);
-    let transfer = Request::new(kind::GET_DISPLAY_INFO).fence(later);
-    let later_token = rig.gpu.submit(&transfer).unwrap();
+    let info = Request::display_info().fence(later);
+    let later_token = rig.gpu.submit(&info).unwrap();
     assert!(!is_answered(&mut rig, token));
     assert!(!is_answered(&mut rig, later_token));
 
@@ -232,7 +232,7 @@ fn fences_of_a_context_are_answered_before_its_destruction() {
     let fences: Vec<_> = (0..6u8)
         .map(|index| submit(&mut rig, ring(CTX, index % 3)))
         .collect();
-    let destroy = Request::new(kind::CTX_DESTROY).context(CTX);
+    let destroy = Request::ctx_destroy(CTX);
 
     let destroyed = rig.gpu.call(&destroy, 24).unwrap();
 

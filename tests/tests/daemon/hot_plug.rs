@@ -5,10 +5,10 @@ use coherd::serve::Options;
 use coherd_protocol::gpu::Features;
 use coherd_tests::driver::Gpu;
 use coherd_tests::frontend::{Config, Event, Flavour, Stage, protocol};
+use coherd_tests::interrupt::interrupt;
 use coherd_tests::renderer::Recipe;
 use coherd_tests::rig::{Rig, RigError};
 
-use crate::interrupt::interrupt;
 use crate::{PAGE, WITH_WINDOW, code, mappable, until_width, with_context};
 
 /// CONFIG_CHANGE_MSG on the back channel.

@@ -12,7 +12,6 @@ mod fences;
 mod handshake;
 mod hot_plug;
 mod interleavings;
-mod interrupt;
 mod map_barrier;
 mod memory_table;
 mod misuse;

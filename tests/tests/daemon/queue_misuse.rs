@@ -7,7 +7,7 @@ use coherd_tests::rig::Rig;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::queues::returned;
-use crate::rig;
+use crate::{CTX, rig};
 
 const NEXT: u16 = Descriptor::NEXT;
 const WRITE: u16 = Descriptor::WRITE;
@@ -27,7 +27,7 @@ fn descriptor(buffer: Buffer, flags: u16, next: u16) -> Descriptor {
 
 /// GET_DISPLAY_INFO and the room for its answer.
 fn info(rig: &mut Rig) -> (Buffer, Buffer) {
-    let request = Request::new(kind::GET_DISPLAY_INFO).to_bytes();
+    let request = Request::display_info().to_bytes();
     let request = rig.gpu.buffer(&request).unwrap();
     (request, rig.gpu.buffer(&[0; 408]).unwrap())
 }
@@ -231,9 +231,7 @@ fn heads_that_do_not_exist_are_passed_over() {
 fn chain_offered_again_and_again_is_taken_as_often_as_there_are_descriptors() {
     let mut rig = rig(Flavour::Qemu);
     let (fence, _) = crate::pending_fence(&mut rig);
-    let request = Request::new(kind::SUBMIT_3D)
-        .body(&[0u32; 2].map(u32::to_le_bytes))
-        .fence(fence);
+    let request = Request::submit_3d(CTX, &[]).fence(fence);
     let request = rig.gpu.buffer(&request.to_bytes()).unwrap();
     let room = rig.gpu.buffer(&[0; 24]).unwrap();
     let queue = rig.gpu.queue(QueueKind::Control);

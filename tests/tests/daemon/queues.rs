@@ -3,9 +3,7 @@
 use coherd::serve::Options;
 use coherd_protocol::gpu::Features;
 use coherd_protocol::gpu::header::Timeline;
-use coherd_tests::driver::{
-    Answer, DriverError, QueueKind, Request, Shape, Used, VirtqueueError, kind,
-};
+use coherd_tests::driver::{Answer, DriverError, QueueKind, Request, Shape, Used, VirtqueueError};
 use coherd_tests::frontend::{Config, Flavour};
 use coherd_tests::renderer::Recipe;
 use coherd_tests::rig::Rig;
@@ -24,7 +22,7 @@ fn with_queue_size(flavour: Flavour, queue_size: u16) -> Rig {
 
 /// Puts `count` commands into the ring one after another, as many at a time as there is room for.
 fn run_many(rig: &mut Rig, count: u32) {
-    let request = Request::new(kind::GET_CAPSET_INFO).body(&[0u8; 8]);
+    let request = Request::capset_info(0);
     let (mut sent, mut done) = (Vec::new(), 0);
     while done < count {
         let started = u32::try_from(sent.len()).unwrap() + done;
@@ -124,7 +122,7 @@ fn ring_offered_as_a_whole_is_served_after_one_kick() {
     for event_idx in [true, false] {
         for size in [1, 2, 64, 1024] {
             let mut rig = with_event_idx(size, event_idx);
-            let info = Request::new(kind::GET_DISPLAY_INFO).to_bytes();
+            let info = Request::display_info().to_bytes();
             let request = rig.gpu.buffer(&info).unwrap();
             let rooms: Vec<_> = (0..size)
                 .map(|_| rig.gpu.buffer(&[0; 408]).unwrap())
@@ -171,7 +169,7 @@ fn interrupts_that_the_driver_does_not_want_do_not_come() {
         }
         ring.take_calls().unwrap();
 
-        let request = Request::new(kind::GET_DISPLAY_INFO);
+        let request = Request::display_info();
         let tokens: Vec<_> = (0..20).map(|_| rig.gpu.submit(&request).unwrap()).collect();
         // The device gets to this one when the others are returned.
         let (fence, pending) = pending_fence(&mut rig);
@@ -194,7 +192,7 @@ fn one_interrupt_tells_of_as_many_chains_as_the_driver_wants() {
     queue.enable_interrupt_after(9).unwrap();
     ring.take_calls().unwrap();
 
-    let request = Request::new(kind::GET_DISPLAY_INFO);
+    let request = Request::display_info();
     let tokens: Vec<_> = (0..10).map(|_| rig.gpu.submit(&request).unwrap()).collect();
 
     assert!(ring.wait_call(rig.frontend.deadline()).unwrap());
@@ -211,7 +209,7 @@ fn driver_need_not_kick_a_device_that_is_at_work() {
         let mut rig = with_event_idx(256, event_idx);
         hold(&mut rig.gpu);
         assert!(rig.host.wait_holding(rig.frontend.deadline()));
-        let info = Request::new(kind::GET_DISPLAY_INFO).to_bytes();
+        let info = Request::display_info().to_bytes();
         let request = rig.gpu.buffer(&info).unwrap();
         let room = rig.gpu.buffer(&[0; 408]).unwrap();
 

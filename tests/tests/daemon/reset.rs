@@ -1,12 +1,12 @@
 //! A guest that resets the device finds it as new, whenever the reset came.
 
-use coherd_tests::driver::{Gpu, Request, kind};
+use coherd_tests::driver::{Gpu, Request};
 use coherd_tests::frontend::{Flavour, Stage};
+use coherd_tests::interrupt::{MOMENTS, interrupt};
 use coherd_tests::renderer::{CAPSET, Recipe};
 use coherd_tests::rig::Rig;
 use vm_memory::Bytes;
 
-use crate::interrupt::{MOMENTS, interrupt};
 use crate::stop::hold;
 use crate::{CTX, PAGE, WITH_WINDOW, mappable, pending_fence, rig, with_context};
 
@@ -50,13 +50,12 @@ fn reset_in_the_middle_of_a_map_leaves_a_clean_device() {
 #[test]
 fn reset_in_the_middle_of_an_unmap_or_unref_leaves_a_clean_device() {
     for (flavour, stage) in MOMENTS {
-        for kind in [kind::RESOURCE_UNMAP_BLOB, kind::RESOURCE_UNREF] {
+        for request in [Request::unmap_blob(1), Request::unref(1)] {
             let mut rig = rig(flavour);
             let blob = mappable(1, Recipe::SHM, 2 * PAGE);
             rig.gpu.create_blob(&blob, &[]).unwrap();
             rig.gpu.map_blob(1, 0).unwrap();
             let gate = rig.frontend.gate(stage);
-            let request = Request::new(kind).body(&[1, 0].map(u32::to_le_bytes));
             rig.gpu.submit(&request).unwrap();
 
             interrupt(&rig, (stage, gate), |frontend| frontend.reboot().unwrap());
@@ -139,11 +138,9 @@ fn fence_of_an_old_driver_completes_nothing_of_a_new_one() {
     // The device thread finds the reset, the late signal and the new commands at once.
     rig.reboot().unwrap();
     rig.host.signal(old);
-    let create = Request::new(kind::CTX_CREATE)
-        .context(CTX)
-        .body(&[0, CAPSET].map(u32::to_le_bytes))
-        .body(&[0u8; 64]);
-    rig.gpu.submit(&create).unwrap();
+    rig.gpu
+        .submit(&Request::ctx_create(CTX, CAPSET, "new"))
+        .unwrap();
     let fence = rig.gpu.next_fence(old.timeline);
     let token = rig.gpu.submit_3d_fenced(CTX, &[], fence).unwrap();
     rig.host.release();

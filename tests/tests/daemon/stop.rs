@@ -2,15 +2,11 @@
 
 use coherd_tests::driver::{Buffer, Gpu, QueueKind, Request, kind};
 use coherd_tests::frontend::{Event, Flavour, Stage};
+use coherd_tests::interrupt::{MOMENTS, interrupt};
 use coherd_tests::renderer::{Operation, Recipe};
 use vm_memory::Bytes;
 
-use crate::interrupt::{MOMENTS, interrupt};
 use crate::{CTX, PAGE, WITH_WINDOW, mappable, pending_fence, rig};
-
-fn resource(kind: u32, id: u32) -> Request {
-    Request::new(kind).body(&[id, 0].map(u32::to_le_bytes))
-}
 
 #[test]
 fn map_that_a_stop_interrupts_is_made_in_the_end() {
@@ -62,22 +58,22 @@ fn map_is_made_though_the_machine_was_paused_and_went_on_meanwhile() {
 #[test]
 fn unmap_and_unref_that_a_stop_interrupts_are_done_in_the_end() {
     for (flavour, stage) in MOMENTS {
-        for kind in [kind::RESOURCE_UNMAP_BLOB, kind::RESOURCE_UNREF] {
+        for request in [Request::unmap_blob(1), Request::unref(1)] {
             let mut rig = rig(flavour);
             let blob = mappable(1, Recipe::SHM, PAGE);
             rig.gpu.create_blob(&blob, &[]).unwrap();
             rig.gpu.map_blob(1, 0).unwrap();
             let gate = rig.frontend.gate(stage);
-            let token = rig.gpu.submit(&resource(kind, 1)).unwrap();
+            let token = rig.gpu.submit(&request).unwrap();
 
             let bases = interrupt(&rig, (stage, gate), |frontend| frontend.stop().unwrap());
             rig.frontend.resume(&bases).unwrap();
 
             let deadline = rig.frontend.deadline();
             let answer = rig.gpu.wait(token, deadline).unwrap();
-            assert_eq!(answer.code(), 0x1100, "{flavour:?} {stage:?} {kind:#x}");
+            assert_eq!(answer.code(), 0x1100, "{flavour:?} {stage:?} {request:?}");
             assert!(rig.frontend.window().unwrap().mappings().is_empty());
-            let known = kind == kind::RESOURCE_UNMAP_BLOB;
+            let known = request.kind() == kind::RESOURCE_UNMAP_BLOB;
             assert_eq!(rig.host.blobs().contains(&1), known);
             rig.finish().unwrap();
         }
@@ -204,11 +200,7 @@ fn command_that_a_stop_overtakes_is_answered_after_it() {
 /// Submits a command that runs until the test lets it go, with its answer in a buffer of 0xee.
 pub fn hold(gpu: &mut Gpu) -> (u16, Buffer) {
     let commands = Operation::Hold.to_bytes();
-    let size = u32::try_from(commands.len()).unwrap();
-    let request = Request::new(kind::SUBMIT_3D)
-        .context(CTX)
-        .body(&[size, 0].map(u32::to_le_bytes))
-        .body(&*commands);
+    let request = Request::submit_3d(CTX, &commands);
     let request = gpu.buffer(&request.to_bytes()).unwrap();
     let response = gpu.buffer(&[0xee; 24]).unwrap();
     let queue = gpu.queue(QueueKind::Control);

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use coherd_protocol::gpu::header::Timeline;
-use coherd_tests::driver::{Blob, Gpu, Request, Token, kind};
+use coherd_tests::driver::{Blob, Gpu, Request, Token};
 use coherd_tests::frontend::{Flavour, Frontend, Stage, Window};
+use coherd_tests::interrupt::{MOMENTS, interrupt};
 use coherd_tests::renderer::{CAPSET, Operation, Recipe};
 use coherd_tests::rig::Rig;
 
-use crate::interrupt::{MOMENTS, interrupt};
 use crate::model::{Model, Place, file};
 use crate::{Command, End, Event, Step};
 
@@ -175,11 +175,8 @@ impl Guest {
                 });
                 return self.rig.gpu.submit_3d_fenced(ctx_id, &[], fence).unwrap();
             }
-            Command::CreateContext(ctx) => Request::new(kind::CTX_CREATE)
-                .context(ctx)
-                .body(&[0, CAPSET].map(u32::to_le_bytes))
-                .body(&[0u8; 64]),
-            Command::DestroyContext(ctx) => Request::new(kind::CTX_DESTROY).context(ctx),
+            Command::CreateContext(ctx) => Request::ctx_create(ctx, CAPSET, ""),
+            Command::DestroyContext(ctx) => Request::ctx_destroy(ctx),
             Command::Create(ctx_id, resource_id, pages) => Blob {
                 ctx_id,
                 resource_id,
@@ -189,16 +186,13 @@ impl Guest {
                 size: pages * PAGE,
             }
             .request(&[]),
-            Command::Unref(id) => on_resource(kind::RESOURCE_UNREF, id),
-            Command::Unmap(id) => on_resource(kind::RESOURCE_UNMAP_BLOB, id),
-            Command::Attach(ctx, id) => on_resource(kind::CTX_ATTACH_RESOURCE, id).context(ctx),
-            Command::Detach(ctx, id) => on_resource(kind::CTX_DETACH_RESOURCE, id).context(ctx),
+            Command::Unref(id) => Request::unref(id),
+            Command::Unmap(id) => Request::unmap_blob(id),
+            Command::Attach(ctx, id) => Request::ctx_attach(ctx, id),
+            Command::Detach(ctx, id) => Request::ctx_detach(ctx, id),
             Command::Fill(ctx, resource_id, byte) => {
-                let commands = Operation::Fill { resource_id, byte }.to_bytes();
-                Request::new(kind::SUBMIT_3D)
-                    .context(ctx)
-                    .body(&[u32::try_from(commands.len()).unwrap(), 0].map(u32::to_le_bytes))
-                    .body(&*commands)
+                let fill = Operation::Fill { resource_id, byte };
+                Request::submit_3d(ctx, &fill.to_bytes())
             }
         };
         self.rig.gpu.submit(&request).unwrap()
@@ -255,10 +249,6 @@ impl Guest {
             .map(|map| (map.shm_offset / PAGE, map.len / PAGE))
             .collect()
     }
-}
-
-fn on_resource(kind: u32, id: u32) -> Request {
-    Request::new(kind).body(&[id, 0].map(u32::to_le_bytes))
 }
 
 fn happen(event: Event, frontend: &Frontend) {

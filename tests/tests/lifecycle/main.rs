@@ -5,19 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod guest;
-#[path = "../daemon/interrupt.rs"]
-mod interrupt;
 mod model;
 
 use std::fs;
 use std::sync::Once;
 
 use coherd_tests::frontend::{Flavour, Stage};
+use coherd_tests::interrupt::MOMENTS;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use guest::Guest;
-use interrupt::MOMENTS;
 
 /// A command of the guest. Blobs are numbered from 1, their places in the window are in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::build::{CRATE, Fuzzers};
 use super::output::{self, Figures};
@@ -35,7 +36,7 @@ struct Failure {
 }
 
 impl Outcome {
-    /// Whether no input failed.
+    /// Whether every known input ran and none failed.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.failure.is_none()
@@ -93,44 +94,62 @@ impl<'lab> Session<'lab> {
         }
     }
 
-    /// Runs every input of the repository, then looks for new ones.
+    /// Runs every input that is known, then looks for new ones for so many seconds more.
     ///
     /// What is found stays in the target folder and is where the next run begins.
     ///
     /// # Errors
-    /// [`FuzzError::Io`]
+    /// [`FuzzError::Io`], also if the repository has no corpus of the target.
     pub fn fuzz(&self, seconds: u32) -> Result<Outcome, FuzzError> {
-        let name = self.target.name();
-        let found = Path::new(TARGET).join("fuzz/corpus").join(name);
-        let artifacts = Path::new(SOURCE).join(CRATE).join("artifacts").join(name);
-        for folder in [&found, &artifacts] {
+        let artifacts = self.crate_folder("artifacts");
+        let found = self.found();
+        for folder in [&artifacts, &found] {
             let folder = self.on_host(folder);
             fs::create_dir_all(&folder)
                 .map_err(failed(format!("create the folder {}", folder.display())))?;
         }
-        let mut command = self.command();
-        command
-            .arg(format!("-max_total_time={seconds}"))
+        // libFuzzer writes what it finds to the first.
+        let mut folders = vec![found, self.crate_folder("corpus")];
+        let regressions = self.crate_folder("regressions");
+        if self.on_host(&regressions).exists() {
+            folders.push(regressions);
+        }
+
+        let known = self.inputs_in(&folders)?;
+        let began = Instant::now();
+        let mut outcome = self.search(&folders, &["-runs=0".to_owned()])?;
+        // libFuzzer begins with an empty input of its own.
+        let ran = outcome.figures.executions.saturating_sub(1);
+        if outcome.is_clean() && (known == 0 || ran < known) {
+            outcome.failure = Some(Failure {
+                input: None,
+                text: format!("{known} inputs are known, of which {ran} ran"),
+            });
+        }
+        if seconds == 0 || !outcome.is_clean() {
+            return Ok(outcome);
+        }
+        // A search begins with the same inputs, and libFuzzer counts their time too.
+        let time = began.elapsed() + Duration::from_secs(seconds.into());
+        let limit = format!("-max_total_time={}", time.as_secs() + 1);
+        self.search(&folders, &[limit])
+    }
+
+    /// One run of libFuzzer over `folders`.
+    fn search(&self, folders: &[PathBuf], limits: &[String]) -> Result<Outcome, FuzzError> {
+        let artifacts = self.crate_folder("artifacts");
+        let output = self
+            .command()
+            .args(limits)
             .arg(format!("-max_len={MAX_LEN}"))
             // Short inputs are over before anything can go wrong.
             .arg("-len_control=0")
-            .arg(format!("-timeout={TIMEOUT}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .arg("-print_final_stats=1")
-            .arg(found);
-        if seconds == 0 {
-            command.arg("-runs=0");
-        }
-        for kind in ["corpus", "regressions"] {
-            let inputs = Path::new(SOURCE).join(CRATE).join(kind).join(name);
-            if self.on_host(&inputs).exists() {
-                command.arg(inputs);
-            }
-        }
-        let output = command
+            .args(folders)
             .stdin(Stdio::null())
             .output()
-            .map_err(failed(format!("start {name} in the lab")))?;
+            .map_err(failed(format!("start {} in the lab", self.target)))?;
         let text = String::from_utf8_lossy(&output.stderr);
         let failure = (!output.status.success()).then(|| Failure {
             input: output::artifact(&text).map(|path| below_checkout(Path::new(path))),
@@ -141,6 +160,30 @@ impl<'lab> Session<'lab> {
             figures: Figures::read(&text),
             failure,
         })
+    }
+
+    /// Where inputs are kept that were found by earlier runs.
+    fn found(&self) -> PathBuf {
+        let folder = Path::new(TARGET).join("fuzz/corpus");
+        folder.join(self.target.name())
+    }
+
+    /// The target's folder of this kind in the repository.
+    fn crate_folder(&self, kind: &str) -> PathBuf {
+        let folder = Path::new(SOURCE).join(CRATE).join(kind);
+        folder.join(self.target.name())
+    }
+
+    /// Counts the files in `folders`.
+    fn inputs_in(&self, folders: &[PathBuf]) -> Result<u64, FuzzError> {
+        let mut count = 0;
+        for folder in folders {
+            let folder = self.on_host(folder);
+            let files = fs::read_dir(&folder)
+                .map_err(failed(format!("list the inputs in {}", folder.display())))?;
+            count += u64::try_from(files.count()).unwrap_or(u64::MAX);
+        }
+        Ok(count)
     }
 
     /// Runs one input, with its output on the terminal; `true` if it is harmless.
@@ -165,11 +208,13 @@ impl<'lab> Session<'lab> {
         Ok(status.success())
     }
 
+    /// The program, which takes an input that hangs for one that fails.
     fn command(&self) -> Command {
         let mut command = self.lab.command(&self.program);
         // Leaks show in the target's own counts and in libFuzzer's limit on memory; finding them
         // at exit takes ptrace, which not every machine allows.
         command.env("ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1");
+        command.arg(format!("-timeout={TIMEOUT}"));
         command
     }
 

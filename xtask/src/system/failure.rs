@@ -1,7 +1,5 @@
 //! Why a case fails.
 
-use std::error::Error;
-use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
@@ -61,19 +59,6 @@ impl Failure {
     pub fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| Self::Io { action, source }
-    }
-
-    /// The failure with its causes, for people.
-    #[must_use]
-    pub fn explain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            // A string takes everything.
-            let _ = write!(text, ": {error}");
-            cause = error.source();
-        }
-        text
     }
 }
 

@@ -28,6 +28,7 @@ use failure::Failure;
 pub use report::{Entry, Report, Verdict};
 use rig::{Rig, Setup};
 
+use crate::explain::one_line;
 use crate::lab::Lab;
 use crate::progress::Progress;
 
@@ -137,7 +138,7 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
                 }
                 verdict
             }
-            Err(failure) => Verdict::Failed(format!("no guest: {}", failure.explain())),
+            Err(failure) => Verdict::Failed(format!("no guest: {}", one_line(&failure))),
         };
         let entry = Entry {
             name: case.name,
@@ -163,7 +164,7 @@ fn attempt(case: &Case, rig: &mut Rig<'_>, progress: &Progress) -> Verdict {
         Ok(verdict)
     });
     result.unwrap_or_else(|failure| {
-        Verdict::Failed(format!("{}\n{}", failure.explain(), rig.last_words()))
+        Verdict::Failed(format!("{}\n{}", one_line(&failure), rig.last_words()))
     })
 }
 

@@ -3,41 +3,37 @@
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
+use coherd::device::config_space::ConfigSpace;
 use coherd::device::quota::{Quota, Quotas, Scope};
-use coherd::device::{Device, DeviceConfig};
 use coherd::memory::GuestMemory;
-use coherd::reactor::{Reactor, Wake};
-use coherd::renderer::FenceSink;
+use coherd::reactor::Reactor;
 use coherd::vhost_user::back_channel::BackChannel;
+use coherd::vhost_user::config_events::ConfigEvents;
 use coherd::vhost_user::rings::{NUM_QUEUES, Rings};
 use coherd::window::HostWindow;
-use coherd::worker::{Orders, Worker};
 use coherd_blob::Window;
-use coherd_protocol::gpu::Features;
+use coherd_protocol::gpu::Config;
 use coherd_tests::frontend::{RING_BYTES, RingLayout};
 use coherd_tests::hostile::{Guest, Temper, ram_for};
 use coherd_tests::renderer::Host;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use super::outside::{Outside, Parts};
+use super::outside::{self, Outside};
 use super::renderer::Interrupted;
+use crate::device_thread::{DeviceThread, Parts};
 use crate::vmm::{Flavour, PAGE, WINDOW};
 
 /// Chains in flight at a time.
 const CHAINS: usize = 24;
 /// Where the RAM is that comes and goes.
 const MORE_RAM: GuestAddress = GuestAddress(1 << 24);
-/// Steps of the worker after which it spins.
-const SPIN: usize = 1000;
 
 /// Draws commands that any device answers.
 const GOOD_MANNERS: [u8; 512] = [0; 512];
 
 /// See the module's description.
 pub struct Machine {
-    reactor: Arc<Reactor>,
-    worker: Worker,
+    thread: DeviceThread,
     outside: Arc<Outside>,
     host: Host,
     layouts: [RingLayout; NUM_QUEUES],
@@ -64,9 +60,10 @@ impl Machine {
         let layouts =
             [0, 1].map(|queue: u64| RingLayout::at(GuestAddress(queue * RING_BYTES), size));
         let reactor = Arc::new(Reactor::new().expect("an epoll set"));
-        let rings = Rings::new(Arc::clone(&reactor), Arc::new(BackChannel::default()));
+        let channel = Arc::new(BackChannel::default());
+        let rings = Rings::new(Arc::clone(&reactor), Arc::clone(&channel));
         let rings = Arc::new(rings.expect("rings"));
-        let outside = Arc::new(Outside::new(Parts {
+        let outside = Arc::new(Outside::new(outside::Parts {
             flavour,
             rings: Arc::clone(&rings),
             memory,
@@ -76,36 +73,28 @@ impl Machine {
             plan,
         }));
         let host = Host::new().expect("an eventfd");
-        let fences = FenceSink::new().expect("an eventfd");
-        let renderer = Interrupted {
-            inner: host.factory()(fences.clone()).expect("the test's renderer starts"),
-            outside: Arc::clone(&outside),
-        };
         let window = HostWindow::new(
             Window::new(WINDOW, PAGE, budget),
             Arc::clone(&outside),
             Arc::default(),
         );
-        let config = DeviceConfig {
-            features: Features::all(),
-            blob_alignment: PAGE,
-            display: (1280, 800),
+        let parts = Parts {
+            reactor,
+            rings,
+            events: ConfigEvents::new(Arc::new(ConfigSpace::new(Config::default())), channel),
+            window,
             quotas: quotas(),
         };
-        let wake = || Wake::new().expect("an eventfd");
-        let orders = Orders {
-            stop: wake(),
-            status: wake(),
-        };
-        let device = Device::new(config, Box::new(renderer), window);
-        let reactor_of_worker = Arc::clone(&reactor);
-        let mut worker = Worker::new(device, rings, reactor_of_worker, fences, Arc::new(orders));
-        worker.watch().expect("an epoll set");
+        let thread = DeviceThread::new(parts, &host, |inner| {
+            Box::new(Interrupted {
+                inner,
+                outside: Arc::clone(&outside),
+            })
+        });
         outside.run();
         let guest = Guest::new(outside.memory(), layouts, event_idx, temper);
         Ok(Self {
-            reactor,
-            worker,
+            thread,
             life: outside.lives(),
             outside,
             host,
@@ -164,28 +153,11 @@ impl Machine {
     }
 
     fn turn(&mut self) {
-        for step in 0.. {
-            assert!(step < SPIN, "the worker does not come to rest");
-            if !self.is_awake() {
-                break;
-            }
-            self.outside.follow();
-            let flow = self.worker.step().expect("an epoll set");
-            assert!(flow.is_continue());
-        }
+        self.thread.turn(|| self.outside.follow());
         self.follow_life();
         self.guest
             .collect()
             .unwrap_or_else(|breach| panic!("{breach}: {breach:?}"));
-    }
-
-    fn is_awake(&self) -> bool {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let mut fds = [PollFd::new(&*self.reactor, PollFlags::IN)];
-        poll(&mut fds, Some(&now)) == Ok(1)
     }
 
     /// A new driver takes the place of one whose device was reset.

@@ -5,10 +5,20 @@ use std::os::fd::OwnedFd;
 use arbitrary::{Result, Unstructured};
 use coherd::vhost_user::features;
 use coherd_protocol::gpu::Features;
+use vhost::vhost_user::message::{
+    FrontendReq as Code, VhostUserHeaderFlag as Flag, VhostUserProtocolFeatures as Protocol,
+};
 
 use super::files::Files;
 use super::vmm::{RAM, USER_ADDR};
 use crate::vmm::PAGE;
+
+/// The version in a header's flags.
+const VERSION: u32 = 1;
+/// One more than the last code there is.
+const CODES: u32 = Code::GET_SHMEM_CONFIG as u32 + 1;
+/// In the payload of a message about a ring's event: there is no file.
+const NO_FD: u64 = 1 << 8;
 
 /// A message with the files that go along.
 #[derive(Debug)]
@@ -21,8 +31,8 @@ pub struct Message {
 
 impl Message {
     /// A message of version 1.
-    pub fn new(code: u32, payload: &[u8], fds: Vec<OwnedFd>) -> Self {
-        Self::with_flags(code, 1, payload, fds)
+    pub fn new(code: Code, payload: &[u8], fds: Vec<OwnedFd>) -> Self {
+        Self::with_flags(code.into(), VERSION, payload, fds)
     }
 
     fn with_flags(code: u32, flags: u32, payload: &[u8], fds: Vec<OwnedFd>) -> Self {
@@ -42,23 +52,30 @@ impl Message {
         let code = if rarely(u)? {
             u.arbitrary()?
         } else {
-            u.int_in_range(0..=45)?
+            u.int_in_range(0..=CODES)?
         };
-        let payload = payload(u, code)?;
+        let known = Code::try_from(code).ok();
+        let payload = payload(u, known)?;
         let mut fds = Vec::new();
-        for _ in 0..fd_count(u, code, &payload)? {
-            let fitting = match code {
-                5 | 37 if u.int_in_range(0..=3u8)? != 3 => files.ram(),
-                12..=14 if !rarely(u)? => files.kick(),
-                21 if !rarely(u)? => files.channel(u)?,
+        for _ in 0..fd_count(u, known, &payload)? {
+            let fitting = match known {
+                Some(Code::SET_MEM_TABLE | Code::ADD_MEM_REG) if u.int_in_range(0..=3u8)? != 3 => {
+                    files.ram()
+                }
+                Some(Code::SET_VRING_KICK | Code::SET_VRING_CALL | Code::SET_VRING_ERR)
+                    if !rarely(u)? =>
+                {
+                    files.kick()
+                }
+                Some(Code::SET_BACKEND_REQ_FD) if !rarely(u)? => files.channel(u)?,
                 _ => files.draw(u)?,
             };
             fds.push(fitting);
         }
         let flags = match u.int_in_range(0..=7u8)? {
-            0..=3 => 1,
+            0..=3 => VERSION,
             7 => u.arbitrary()?,
-            _ => 1 | 8,
+            _ => VERSION | Flag::NEED_REPLY.bits(),
         };
         let mut message = Self::with_flags(code, flags, &payload, fds);
         if rarely(u)? {
@@ -81,15 +98,18 @@ pub fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-fn payload(u: &mut Unstructured<'_>, code: u32) -> Result<Vec<u8>> {
+fn payload(u: &mut Unstructured<'_>, code: Option<Code>) -> Result<Vec<u8>> {
     if rarely(u)? {
         return Ok(u.bytes(u.len().min(64))?.to_vec());
     }
+    let Some(code) = code else {
+        return Ok(Vec::new());
+    };
     let word = |u: &mut Unstructured<'_>| number(u, 1);
     Ok(match code {
-        2 => feature_bits(u)?.to_ne_bytes().to_vec(),
-        16 => protocol_bits(u)?.to_ne_bytes().to_vec(),
-        5 => {
+        Code::SET_FEATURES => feature_bits(u)?.to_ne_bytes().to_vec(),
+        Code::SET_PROTOCOL_FEATURES => protocol_bits(u)?.to_ne_bytes().to_vec(),
+        Code::SET_MEM_TABLE => {
             let count = u.int_in_range(0..=9u32)?;
             let mut bytes = words(&[mostly(u, count)?, 0]);
             for _ in 0..count {
@@ -97,12 +117,15 @@ fn payload(u: &mut Unstructured<'_>, code: u32) -> Result<Vec<u8>> {
             }
             bytes
         }
-        37 | 38 => [vec![0; 8], any_region(u)?].concat(),
-        8 | 10 | 11 | 18 => {
+        Code::ADD_MEM_REG | Code::REM_MEM_REG => [vec![0; 8], any_region(u)?].concat(),
+        Code::SET_VRING_NUM
+        | Code::SET_VRING_BASE
+        | Code::GET_VRING_BASE
+        | Code::SET_VRING_ENABLE => {
             let value = *u.choose(&[0, 1, 2, 16, 256, 1024, 65535, 65536])?;
             words(&[word(u)?, mostly(u, value)?])
         }
-        9 => {
+        Code::SET_VRING_ADDR => {
             let mut bytes = words(&[word(u)?, number(u, 1)?]);
             for _ in 0..4 {
                 let offset = 16 * u64::from(number(u, 4096)?);
@@ -115,24 +138,24 @@ fn payload(u: &mut Unstructured<'_>, code: u32) -> Result<Vec<u8>> {
             }
             bytes
         }
-        12..=14 => {
+        Code::SET_VRING_KICK | Code::SET_VRING_CALL | Code::SET_VRING_ERR => {
             let none = if u.int_in_range(0..=3u8)? == 3 {
-                1 << 8
+                NO_FD
             } else {
                 0
             };
             (u64::from(word(u)?) | none).to_ne_bytes().to_vec()
         }
-        24 | 25 => {
+        Code::GET_CONFIG | Code::SET_CONFIG => {
             let size = number(u, 24)?;
             let mut bytes = words(&[number(u, 24)?, size, number(u, 1)?]);
             bytes.resize(bytes.len() + size.min(512) as usize, 0x5a);
             bytes
         }
-        31 | 32 => vec![u.arbitrary()?; 24],
-        41 => vec![u.arbitrary()?; 16],
-        42 => words(&[number(u, 1)?, number(u, 1)?]),
-        39 => u.arbitrary::<u64>()?.to_ne_bytes().to_vec(),
+        Code::GET_INFLIGHT_FD | Code::SET_INFLIGHT_FD => vec![u.arbitrary()?; 24],
+        Code::GET_SHARED_OBJECT => vec![u.arbitrary()?; 16],
+        Code::SET_DEVICE_STATE_FD => words(&[number(u, 1)?, number(u, 1)?]),
+        Code::SET_STATUS => u.arbitrary::<u64>()?.to_ne_bytes().to_vec(),
         _ => Vec::new(),
     })
 }
@@ -157,11 +180,21 @@ fn any_region(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(numbers.map(u64::to_ne_bytes).concat())
 }
 
-fn fd_count(u: &mut Unstructured<'_>, code: u32, payload: &[u8]) -> Result<usize> {
+fn fd_count(u: &mut Unstructured<'_>, code: Option<Code>, payload: &[u8]) -> Result<usize> {
     let fitting = match code {
-        5 => payload.len().saturating_sub(8) / 32,
-        12..=14 => usize::from(payload.get(1) != Some(&1)),
-        6 | 7 | 21 | 32 | 33 | 37 | 42 => 1,
+        Some(Code::SET_MEM_TABLE) => payload.len().saturating_sub(8) / 32,
+        Some(Code::SET_VRING_KICK | Code::SET_VRING_CALL | Code::SET_VRING_ERR) => {
+            usize::from(payload.get(1) != Some(&1))
+        }
+        Some(
+            Code::SET_LOG_BASE
+            | Code::SET_LOG_FD
+            | Code::SET_BACKEND_REQ_FD
+            | Code::SET_INFLIGHT_FD
+            | Code::GPU_SET_SOCKET
+            | Code::ADD_MEM_REG
+            | Code::SET_DEVICE_STATE_FD,
+        ) => 1,
         _ => 0,
     };
     if rarely(u)? {
@@ -180,11 +213,11 @@ fn feature_bits(u: &mut Unstructured<'_>) -> Result<u64> {
 }
 
 fn protocol_bits(u: &mut Unstructured<'_>) -> Result<u64> {
-    let offered = features::protocol(true).bits() | 1 << 3;
+    let offered = (features::protocol(true) | Protocol::REPLY_ACK).bits();
     match u.int_in_range(0..=3u8)? {
         0 => Ok(offered & u.arbitrary::<u64>()?),
         // crosvm never takes BACKEND_SEND_FD.
-        1 => Ok(offered & !(1 << 10)),
+        1 => Ok(offered & !Protocol::BACKEND_SEND_FD.bits()),
         3 if rarely(u)? => u.arbitrary(),
         _ => Ok(offered),
     }

@@ -6,32 +6,29 @@ mod files;
 mod message;
 mod vmm;
 
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
-use coherd::device::{Device, DeviceConfig};
-use coherd::reactor::{Reactor, Wake};
-use coherd::renderer::FenceSink;
+use coherd::device::config_space::ConfigSpace;
+use coherd::device::quota::Quotas;
+use coherd::reactor::Reactor;
 use coherd::vhost_user::back_channel::BackChannel;
+use coherd::vhost_user::config_events::ConfigEvents;
 use coherd::vhost_user::connection::Connection;
 use coherd::vhost_user::handler::{Handler, Offer};
 use coherd::vhost_user::rings::Rings;
 use coherd::window::HostWindow;
-use coherd::worker::{Orders, Worker};
 use coherd_blob::Window;
 use coherd_protocol::gpu::{Config, Features};
 use coherd_tests::renderer::Host;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::vmm::Vmm;
+use crate::device_thread::{DeviceThread, Parts};
 use crate::vmm::{PAGE, WINDOW};
 
 /// Messages of one input.
 const STEPS: usize = 200;
-/// Steps of the worker after which it spins.
-const SPIN: usize = 1000;
 
 /// See the module's description.
 pub fn run(input: &[u8]) {
@@ -51,9 +48,8 @@ pub fn run(input: &[u8]) {
 
 /// The daemon, in one thread.
 struct Daemon {
-    reactor: Arc<Reactor>,
     connection: Connection,
-    worker: Worker,
+    thread: DeviceThread,
     host: Host,
 }
 
@@ -64,9 +60,10 @@ impl Daemon {
         let rings = Rings::new(Arc::clone(&reactor), Arc::clone(&channel));
         let rings = Arc::new(rings.expect("rings"));
         let exported = Arc::default();
+        let space = Arc::new(ConfigSpace::new(Config::default()));
         let offer = Offer {
             features: Features::all(),
-            config: Config::default(),
+            config: Arc::clone(&space),
             window_size: WINDOW,
             memory_slots,
         };
@@ -78,27 +75,16 @@ impl Daemon {
         );
         let connection = Connection::new(stream, handler, Arc::clone(&channel));
         let host = Host::new().expect("an eventfd");
-        let fences = FenceSink::new().expect("an eventfd");
-        let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");
-        let config = DeviceConfig {
-            features: Features::all(),
-            blob_alignment: PAGE,
-            display: (1280, 800),
-            quotas: coherd::device::quota::Quotas::default(),
-        };
-        let window = HostWindow::new(Window::new(WINDOW, PAGE, 6), channel, exported);
-        let device = Device::new(config, renderer, window);
-        let wake = || Wake::new().expect("an eventfd");
-        let orders = Arc::new(Orders {
-            stop: wake(),
-            status: wake(),
-        });
-        let mut worker = Worker::new(device, rings, Arc::clone(&reactor), fences, orders);
-        worker.watch().expect("an epoll set");
-        Self {
+        let parts = Parts {
             reactor,
+            rings,
+            events: ConfigEvents::new(space, Arc::clone(&channel)),
+            window: HostWindow::new(Window::new(WINDOW, PAGE, 6), channel, exported),
+            quotas: Quotas::default(),
+        };
+        Self {
             connection: connection.expect("a duplicate of a socket"),
-            worker,
+            thread: DeviceThread::new(parts, &host, |renderer| renderer),
             host,
         }
     }
@@ -116,23 +102,8 @@ impl Daemon {
             }
             vmm.take_answers();
         }
-        for step in 0.. {
-            assert!(step < SPIN, "the worker does not come to rest");
-            if !is_readable(&*self.reactor) {
-                break;
-            }
-            let flow = self.worker.step().expect("an epoll set");
-            assert!(flow.is_continue());
-        }
+        self.thread.turn(|| {});
         self.host.signal_all();
         Ok(true)
     }
-}
-
-fn is_readable(fd: impl AsFd) -> bool {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&now)) == Ok(1)
 }

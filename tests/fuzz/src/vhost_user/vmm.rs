@@ -14,6 +14,7 @@ use coherd_tests::frontend::{GuestRam, RING_BYTES, RamRange, RingLayout};
 use coherd_tests::hostile::{Guest, Temper, ram_for};
 use rustix::io::ioctl_fionread;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use vhost::vhost_user::message::{FrontendReq as Code, VhostUserProtocolFeatures as Protocol};
 use vm_memory::GuestAddress;
 
 use super::files::Files;
@@ -98,14 +99,14 @@ impl Vmm {
     /// The handshake of a VMM that does nothing wrong.
     fn negotiate(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let crosvm: bool = u.arbitrary()?;
-        let mut bits = features::protocol(false).bits() | 1 << 3;
+        let mut offered = features::protocol(false) | Protocol::REPLY_ACK;
         if crosvm {
-            bits &= !(1 << 10);
+            offered.remove(Protocol::BACKEND_SEND_FD);
         }
         let channel = self.files.channel(u)?;
-        self.tell(16, &bits.to_ne_bytes());
-        self.send(&Message::new(21, &[], vec![channel]));
-        self.tell(44, &[]);
+        self.tell(Code::SET_PROTOCOL_FEATURES, &offered.bits().to_ne_bytes());
+        self.send(&Message::new(Code::SET_BACKEND_REQ_FD, &[], vec![channel]));
+        self.tell(Code::GET_SHMEM_CONFIG, &[]);
         Ok(())
     }
 
@@ -116,24 +117,32 @@ impl Vmm {
         }
         self.guest = Guest::new(self.ram.memory(), self.layouts, true, Temper::Wild);
         let bits = features::virtio(Features::all());
-        self.tell(2, &bits.to_ne_bytes());
+        self.tell(Code::SET_FEATURES, &bits.to_ne_bytes());
         let table = [words(&[1, 0]), region()].concat();
-        self.send(&Message::new(5, &table, vec![self.files.ram()]));
+        self.send(&Message::new(
+            Code::SET_MEM_TABLE,
+            &table,
+            vec![self.files.ram()],
+        ));
         for (index, layout) in (0..).zip(self.layouts) {
-            self.tell(8, &words(&[index, layout.size.into()]));
-            self.tell(10, &words(&[index, 0]));
+            self.tell(Code::SET_VRING_NUM, &words(&[index, layout.size.into()]));
+            self.tell(Code::SET_VRING_BASE, &words(&[index, 0]));
             let mut addresses = words(&[index, 0]);
             for address in [layout.desc, layout.used, layout.avail, GuestAddress(0)] {
                 addresses.extend((USER_ADDR + address.0).to_ne_bytes());
             }
-            self.tell(9, &addresses);
+            self.tell(Code::SET_VRING_ADDR, &addresses);
             let doorbell = u64::from(index).to_ne_bytes();
-            self.send(&Message::new(12, &doorbell, vec![self.files.kick()]));
+            self.send(&Message::new(
+                Code::SET_VRING_KICK,
+                &doorbell,
+                vec![self.files.kick()],
+            ));
         }
-        (0..2).for_each(|index| self.tell(18, &words(&[index, 1])));
+        (0..2).for_each(|index| self.tell(Code::SET_VRING_ENABLE, &words(&[index, 1])));
     }
 
-    fn tell(&self, code: u32, payload: &[u8]) {
+    fn tell(&self, code: Code, payload: &[u8]) {
         self.send(&Message::new(code, payload, Vec::new()));
     }
 

@@ -109,10 +109,7 @@ fn fences_complete_out_of_order() {
 #[test]
 fn unanswered_command_times_out_and_can_be_waited_for_again() {
     let mut guest = guest(Flavour::Qemu);
-    let token = guest
-        .gpu
-        .submit(&Request::new(kind::CTX_DESTROY).context(9))
-        .unwrap();
+    let token = guest.gpu.submit(&Request::ctx_destroy(9)).unwrap();
 
     let briefly = Deadline::after(Duration::from_millis(20));
     let waited = guest.gpu.wait(token, briefly);
@@ -126,10 +123,7 @@ fn unanswered_command_times_out_and_can_be_waited_for_again() {
 #[test]
 fn refusal_of_a_typed_command_names_the_code() {
     let mut guest = guest(Flavour::Crosvm);
-    let token = guest
-        .gpu
-        .submit(&Request::new(kind::RESOURCE_UNREF))
-        .unwrap();
+    let token = guest.gpu.submit(&Request::unref(1)).unwrap();
     let taken = guest.control.take().unwrap();
     guest.answer(&taken, &Response::Error(ErrorCode::InvalidParameter));
 

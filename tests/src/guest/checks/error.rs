@@ -87,6 +87,9 @@ pub enum CheckError {
     /// A swapchain handed out an image it does not have.
     #[error("Image {0} was acquired, which the swapchain does not have")]
     BadImage(u32),
+    /// Every fence was signalled before it could be waited for, so that no wait was checked.
+    #[error("None of {0} fences was pending when it was exported, so none was waited for")]
+    NoWait(u64),
     /// A system call on an exported handle, or on standard input, failed.
     #[error("{call} failed")]
     System {

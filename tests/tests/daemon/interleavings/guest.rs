@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coherd_protocol::gpu::header::{Fence, Timeline};
-use coherd_tests::driver::{Answer, Gpu, Request, Token, kind};
+use coherd_tests::driver::{Answer, Gpu, Request, Token};
 use coherd_tests::frontend::Flavour;
 use coherd_tests::renderer::{CAPSET, Host, Operation};
 use coherd_tests::rig::Rig;
@@ -76,7 +76,7 @@ impl Guest {
             } => self.submit(ctx_id, ring, id, malformed),
             Step::Global(id) => {
                 let timeline = Timeline::Global;
-                let request = Request::new(kind::GET_DISPLAY_INFO);
+                let request = Request::display_info();
                 let fence = Some(Fence { id, timeline });
                 self.send(request, fence, Some(0x1101), None, Vec::new());
             }
@@ -110,10 +110,7 @@ impl Guest {
             ctx_id,
             ring_idx,
         });
-        let request = Request::new(kind::SUBMIT_3D)
-            .context(ctx_id)
-            .body(&[u32::try_from(commands.len()).unwrap(), 0].map(u32::to_le_bytes))
-            .body(&*commands);
+        let request = Request::submit_3d(ctx_id, &commands);
         let code = match self.contexts.get(&ctx_id) {
             None => Some(0x1204),
             Some(Context::Dying) => None,
@@ -135,10 +132,7 @@ impl Guest {
             None => 0x1100,
         };
         self.contexts.entry(ctx_id).or_insert(Context::Alive);
-        let request = Request::new(kind::CTX_CREATE)
-            .context(ctx_id)
-            .body(&[0, CAPSET].map(u32::to_le_bytes))
-            .body(&[0u8; 64]);
+        let request = Request::ctx_create(ctx_id, CAPSET, "");
         self.send(request, None, Some(code), None, Vec::new());
     }
 
@@ -148,7 +142,7 @@ impl Guest {
             None => 0x1204,
         };
         let released = self.release(ctx_id);
-        let request = Request::new(kind::CTX_DESTROY).context(ctx_id);
+        let request = Request::ctx_destroy(ctx_id);
         self.send(request, None, Some(code), None, released);
     }
 

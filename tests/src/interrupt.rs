@@ -1,9 +1,10 @@
 //! A stop or a reset while the VMM is in the middle of a request.
 
+use std::panic::resume_unwind;
 use std::thread;
 
-use coherd_tests::frontend::{Flavour, Frontend, Gate, Stage};
-use coherd_tests::rig::Rig;
+use crate::frontend::{Flavour, Frontend, Gate, Stage};
+use crate::rig::Rig;
 
 /// Every moment at which a VMM can be interrupted.
 pub const MOMENTS: [(Flavour, Stage); 9] = [
@@ -20,6 +21,9 @@ pub const MOMENTS: [(Flavour, Stage); 9] = [
 
 /// Waits until the VMM is held at `gate`, and lets it do `operation` as soon as it can: at once
 /// while nothing of the request was read, else when it is done with the request.
+///
+/// # Panics
+/// If the VMM does not come to `gate` in time.
 pub fn interrupt<T: Send>(
     rig: &Rig,
     (stage, gate): (Stage, Gate),
@@ -36,6 +40,8 @@ pub fn interrupt<T: Send>(
         let operation = scope.spawn(|| operation(frontend));
         assert!(frontend.wait_contended(frontend.deadline()));
         gate.open();
-        operation.join().unwrap()
+        operation
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
