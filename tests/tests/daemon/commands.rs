@@ -1,5 +1,6 @@
 //! Requests that no correct driver makes.
 
+use coherd_protocol::gpu::limits::{MAX_REQUEST_LEN, MAX_SUBMIT_LEN};
 use coherd_tests::driver::{Buffer, Cursor, QueueKind, Request, Shape, kind};
 use coherd_tests::frontend::Flavour;
 
@@ -125,12 +126,15 @@ fn answer_is_never_longer_than_its_room() {
 #[test]
 fn request_over_the_limit_is_out_of_memory() {
     let mut rig = rig(Flavour::Qemu);
-    let long = Request::submit_3d(CTX, &vec![0; 4 << 20]);
     rig.gpu.set_shape(Shape {
         indirect: false,
         piece: 1 << 20,
     });
-    assert_eq!(rig.gpu.call(&long, 24).unwrap().code(), 0x1201);
+    // The first is over the quota of a command stream, the second longer than any request.
+    for len in [MAX_SUBMIT_LEN + 4, MAX_REQUEST_LEN] {
+        let long = Request::submit_3d(CTX, &vec![0; len]);
+        assert_eq!(rig.gpu.call(&long, 24).unwrap().code(), 0x1201);
+    }
     rig.gpu.display_info().unwrap();
     rig.finish().unwrap();
 }
