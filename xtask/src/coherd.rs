@@ -335,12 +335,15 @@ fn unused_name(folder: &Path) -> String {
         .unwrap_or_default()
 }
 
+/// What a worker of the render server says of a program that was killed, if it gets so far.
+const KILLED: &str = "vkr: destroying ";
+
 /// Lines that are no mere information; workers of the render server write theirs without a level.
 fn warnings(log: &str) -> Vec<String> {
     let (_, since_ready) = log.split_once(READY).unwrap_or_default();
     since_ready
         .lines()
-        .filter(|line| !line.is_empty())
+        .filter(|line| !line.is_empty() && !line.contains(KILLED))
         .filter(|line| {
             let level = line.split_whitespace().nth(1);
             !matches!(level, Some("INFO" | "DEBUG" | "TRACE"))
@@ -373,6 +376,8 @@ mod tests {
         assert!(found[0].contains("resource 9"));
         assert!(found[1].starts_with("vkr"));
         assert!(warnings("2026-01-01T00:00:00Z  WARN not ready yet\n").is_empty());
+        let killed = format!("{READY}\nvirgl_render_server[7]: vkr: destroying context 2 (app)\n");
+        assert!(warnings(&killed).is_empty());
     }
 
     #[test]
