@@ -333,6 +333,25 @@ mod tests {
     }
 
     #[test]
+    fn ring_with_an_impossible_size_or_address_stays_still_until_it_has_right_ones() {
+        let memory = memory();
+        let (mut ring, _call) = ring(&memory, 0x2000, &[0]);
+        let right = [0, AVAIL, 0x2000].map(GuestAddress);
+        for (size, addresses) in [(3, Some(right)), (4, None), (4, Some(right))] {
+            ring.deactivate();
+            ring.set_size(size);
+            ring.set_addresses(addresses);
+            assert!(ring.activate(&memory));
+            let is_right = size == 4 && addresses.is_some();
+            assert_eq!(
+                ring.pop(&memory).is_some(),
+                is_right,
+                "{size} {addresses:?}"
+            );
+        }
+    }
+
+    #[test]
     fn no_more_chains_are_out_than_there_are_descriptors() {
         let memory = memory();
         let (mut ring, _call) = ring(&memory, 0x2000, &[2, 2, 2, 2]);
