@@ -12,3 +12,15 @@ pub fn one_line(error: &dyn Error) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vhost_user::back_channel::BackChannelError;
+
+    #[test]
+    fn causes_follow_in_order() {
+        let error = BackChannelError::Broken(std::io::Error::other("odd length"));
+        assert_eq!(one_line(&error), "back channel is broken: odd length");
+    }
+}

@@ -2,7 +2,6 @@
 
 pub mod conformance;
 pub mod driver;
-pub mod explain;
 pub mod frontend;
 pub mod guest;
 pub mod hostile;

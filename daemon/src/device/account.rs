@@ -31,8 +31,7 @@ impl Account {
         }
     }
 
-    /// Takes off what is given back.
-    pub fn give_back(&mut self, quota: Quota, amount: u64) {
+    fn give_back(&mut self, quota: Quota, amount: u64) {
         self.set(quota, self.get(quota).saturating_sub(amount));
     }
 }

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use coherd_tests::explain::one_line;
 use coherd_tests::guest::checks::{
     self, CheckError, Churn, EXPORT_EXTENSIONS, Expectation, ExportHandle, FreshMaps, Hold,
 };
@@ -106,16 +105,7 @@ enum HandleOption {
 fn main() -> ExitCode {
     let options = Options::parse();
     request_whole_allocations();
-    match run(&options) {
-        Ok(covered) => {
-            println!("ok: {covered}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED: {}", one_line(&error));
-            ExitCode::FAILURE
-        }
-    }
+    checks::verdict(run(&options))
 }
 
 /// Has Venus give each allocation a blob of its own: drivers before Mesa 26 put small ones

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use ash::vk;
 use clap::{Parser, ValueEnum};
-use coherd_tests::explain::one_line;
 use coherd_tests::guest::checks::{
     self, CheckError, Expectation, Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS,
 };
@@ -44,16 +43,7 @@ enum ExpectOption {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(found) => {
-            println!("ok: {found}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED: {}", one_line(&error));
-            ExitCode::FAILURE
-        }
-    }
+    checks::verdict(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<String, CheckError> {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use coherd_tests::explain::one_line;
+use coherd::explain::one_line;
 use coherd_tests::guest::hash::fnv1a;
 use coherd_tests::guest::scene::{FrameRecord, Report, SceneRenderer};
 use coherd_tests::guest::{DeviceDescription, Gpu, GpuOptions, GuestError};

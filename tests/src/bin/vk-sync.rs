@@ -6,7 +6,6 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use coherd_tests::explain::one_line;
 use coherd_tests::guest::checks::{self, CheckError, SYNC_FILE_EXTENSIONS};
 use coherd_tests::guest::{Gpu, GpuOptions};
 
@@ -23,16 +22,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(found) => {
-            println!("ok: {found}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED: {}", one_line(&error));
-            ExitCode::FAILURE
-        }
-    }
+    checks::verdict(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<String, CheckError> {

@@ -1,9 +1,8 @@
 //! Why a case did not pass.
 
-use std::error::Error;
-use std::fmt::Write;
 use std::time::Duration;
 
+use coherd::explain::one_line;
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -56,14 +55,7 @@ impl From<VirtqueueError> for Failure {
 impl Failure {
     /// The failure with its causes in one line.
     pub fn explain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            // A string takes everything.
-            let _ = write!(text, ": {error}");
-            cause = error.source();
-        }
-        text
+        one_line(self)
     }
 }
 

@@ -103,25 +103,16 @@ fn blob_outlives_its_context_and_is_not_charged_to_the_next_with_its_id() {
 }
 
 #[test]
-fn bytes_of_images() {
-    let mut rig = rig_with(Scope::Vm, Quota::ImageBytes, 2 * PAGE);
-    fills(
-        &mut rig,
-        |gpu, id| gpu.create_2d(id, Format::B8G8R8A8, 1, 1),
-        Gpu::unref,
-    );
-    rig.finish().unwrap();
-}
-
-#[test]
-fn resources() {
-    let mut rig = rig_with(Scope::Vm, Quota::Resources, 2);
-    fills(
-        &mut rig,
-        |gpu, id| gpu.create_2d(id, Format::B8G8R8A8, 1, 1),
-        Gpu::unref,
-    );
-    rig.finish().unwrap();
+fn images_by_their_bytes_and_their_number() {
+    for (quota, two_images) in [(Quota::ImageBytes, 2 * PAGE), (Quota::Resources, 2)] {
+        let mut rig = rig_with(Scope::Vm, quota, two_images);
+        fills(
+            &mut rig,
+            |gpu, id| gpu.create_2d(id, Format::B8G8R8A8, 1, 1),
+            Gpu::unref,
+        );
+        rig.finish().unwrap();
+    }
 }
 
 #[test]

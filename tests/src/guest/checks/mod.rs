@@ -1,6 +1,11 @@
 //! Checks of memory that a guest shares with the device, for `vk-memory`, of swapchains, for
 //! `vk-present`, and of fences in the guest's kernel, for `vk-sync`.
 
+use std::error::Error;
+use std::process::ExitCode;
+
+use coherd::explain::one_line;
+
 mod allocation;
 mod churn;
 mod error;
@@ -25,3 +30,17 @@ pub use hold::{Hold, hold};
 pub use roundtrip::roundtrip;
 pub use swapchain::{Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS, swapchain};
 pub use sync_file::{SYNC_FILE_EXTENSIONS, sync_file};
+
+/// Says how a check ended, on standard output in one line, and returns the exit status to match.
+pub fn verdict(result: Result<String, impl Error>) -> ExitCode {
+    match result {
+        Ok(found) => {
+            println!("ok: {found}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("FAILED: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
