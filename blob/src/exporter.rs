@@ -258,3 +258,237 @@ fn exporter_name(fdinfo: &str) -> Option<&str> {
         .map(str::trim)
         .filter(|name| !name.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use MapInfo::{Cached, WriteCombining};
+    use rustix::fs::MemfdFlags;
+
+    const LOCAL: MemoryProperties = MemoryProperties::DEVICE_LOCAL;
+    const VISIBLE: MemoryProperties = MemoryProperties::HOST_VISIBLE;
+    const COHERENT: MemoryProperties = MemoryProperties::HOST_COHERENT;
+    const CACHED: MemoryProperties = MemoryProperties::HOST_CACHED;
+
+    /// Everything an allocator can say, nothing included.
+    fn allocators() -> impl Iterator<Item = Option<Allocated>> {
+        let every = (0..16).flat_map(|bits| {
+            [None, Some(false), Some(true)].map(|integrated| {
+                Some(Allocated {
+                    properties: MemoryProperties::from_bits(bits).unwrap(),
+                    integrated,
+                })
+            })
+        });
+        every.chain([None])
+    }
+
+    fn ram() -> [Exporter; 4] {
+        [
+            Exporter::Memfd,
+            Exporter::HugetlbMemfd,
+            Exporter::Udmabuf,
+            Exporter::SystemHeap,
+        ]
+    }
+
+    fn other() -> Exporter {
+        Exporter::Other("msm".into())
+    }
+
+    #[test]
+    fn ram_maps_cached_whatever_the_allocator_says() {
+        for exporter in ram() {
+            assert_eq!(exporter.mmap_caching(), Some(Cached));
+            for allocator in allocators() {
+                assert_eq!(fd_caching(&exporter, allocator), Some(Cached));
+                assert_eq!(Location::of(&exporter, allocator), Some(Location::Ram));
+            }
+        }
+    }
+
+    #[test]
+    fn exporter_that_nobody_knows_decides_nothing() {
+        assert_eq!(other().mmap_caching(), None);
+        for allocator in allocators() {
+            assert_eq!(fd_caching(&other(), allocator), None);
+            assert_eq!(Location::of(&other(), allocator), None);
+        }
+    }
+
+    #[test]
+    fn drm_maps_as_it_was_allocated() {
+        assert_eq!(Exporter::Drm.mmap_caching(), None);
+        assert_eq!(fd_caching(&Exporter::Drm, None), None);
+        for allocated in allocators().flatten() {
+            let expected = match (
+                allocated.properties.contains(VISIBLE),
+                allocated.properties.contains(CACHED),
+            ) {
+                (false, _) => None,
+                (true, true) => Some(Cached),
+                (true, false) => Some(WriteCombining),
+            };
+            assert_eq!(
+                fd_caching(&Exporter::Drm, Some(allocated)),
+                expected,
+                "{allocated:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn i915_maps_cached_unless_the_memory_is_on_a_card() {
+        assert_eq!(Exporter::I915.mmap_caching(), None);
+        assert_eq!(fd_caching(&Exporter::I915, None), None);
+        for allocated in allocators().flatten() {
+            let has = |property| allocated.properties.contains(property);
+            let expected = match allocated.integrated {
+                Some(true) => Some(Cached),
+                _ if !has(VISIBLE) => None,
+                _ if has(CACHED) => Some(Cached),
+                Some(false) if has(LOCAL) => Some(WriteCombining),
+                _ => None,
+            };
+            assert_eq!(
+                fd_caching(&Exporter::I915, Some(allocated)),
+                expected,
+                "{allocated:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn common_gpus_have_the_types_they_are_known_for() {
+        use Location::{Device, Ram};
+        let amdgpu_vram = LOCAL | VISIBLE | COHERENT;
+        let uswc = VISIBLE | COHERENT;
+        let gtt = VISIBLE | COHERENT | CACHED;
+        let unified = LOCAL | gtt;
+        let table = [
+            // (exporter, properties, integrated, mmap, location)
+            (
+                Exporter::Drm,
+                amdgpu_vram,
+                false,
+                Some(WriteCombining),
+                Some(Device),
+            ),
+            (Exporter::Drm, uswc, false, Some(WriteCombining), Some(Ram)),
+            (Exporter::Drm, gtt, false, Some(Cached), Some(Ram)),
+            (Exporter::Drm, unified, true, Some(Cached), Some(Ram)),
+            // An APU's carve-out or its GTT.
+            (Exporter::Drm, amdgpu_vram, true, Some(WriteCombining), None),
+            // Coherent links make video memory cached.
+            (Exporter::Drm, unified, false, Some(Cached), None),
+            (
+                Exporter::I915,
+                amdgpu_vram,
+                false,
+                Some(WriteCombining),
+                Some(Device),
+            ),
+            (Exporter::I915, gtt, false, Some(Cached), Some(Ram)),
+            // The object is write-combining, its shmem file is not.
+            (Exporter::I915, amdgpu_vram, true, Some(Cached), Some(Ram)),
+            (Exporter::I915, unified, true, Some(Cached), Some(Ram)),
+        ];
+        for (exporter, properties, integrated, mmap, location) in table {
+            let allocated = Some(Allocated {
+                properties,
+                integrated: Some(integrated),
+            });
+            let case = format!("{exporter} {properties:?} integrated: {integrated}");
+            assert_eq!(fd_caching(&exporter, allocated), mmap, "{case}");
+            assert_eq!(Location::of(&exporter, allocated), location, "{case}");
+        }
+    }
+
+    #[test]
+    fn place_is_unknown_without_the_kind_of_gpu() {
+        for allocated in allocators() {
+            if allocated.is_none_or(|allocated| allocated.integrated.is_none()) {
+                assert_eq!(Location::of(&Exporter::Drm, allocated), None);
+                assert_eq!(Location::of(&Exporter::I915, allocated), None);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_kernel() {
+        let table = [
+            ("udmabuf", Exporter::Udmabuf, "udmabuf"),
+            ("system", Exporter::SystemHeap, "system heap"),
+            ("drm", Exporter::Drm, "drm"),
+            ("i915", Exporter::I915, "i915"),
+            ("msm", other(), "msm"),
+            // A name is a name, even if it looks like none.
+            ("memfd", Exporter::Other("memfd".into()), "memfd"),
+        ];
+        for (name, exporter, shown) in table {
+            assert_eq!(Exporter::from_name(name), exporter);
+            assert_eq!(exporter.to_string(), shown);
+            assert!(exporter.is_dma_buf());
+        }
+        assert_eq!(Exporter::Memfd.to_string(), "memfd");
+        assert_eq!(Exporter::HugetlbMemfd.to_string(), "hugetlb memfd");
+        assert!(!Exporter::Memfd.is_dma_buf() && !Exporter::HugetlbMemfd.is_dma_buf());
+    }
+
+    #[test]
+    fn exporter_is_found_in_fdinfo() {
+        let fdinfo = "pos:\t0\nflags:\t02000002\nmnt_id:\t15\nino:\t1036\n\
+                      size:\t4096\ncount:\t1\nexp_name:\tudmabuf\nname:\tvideo\n";
+        assert_eq!(exporter_name(fdinfo), Some("udmabuf"));
+    }
+
+    #[test]
+    fn name_of_a_buffer_cannot_pass_for_its_exporter() {
+        let fdinfo = "size:\t4096\ncount:\t1\nexp_name:\tdrm\nname:\tx\nexp_name:\tsystem\n";
+        assert_eq!(exporter_name(fdinfo), Some("drm"));
+    }
+
+    #[test]
+    fn fdinfo_without_an_exporter_has_none() {
+        for fdinfo in ["", "exp_name:", "exp_name:\t\n", "name:\texp_name:\n"] {
+            assert_eq!(exporter_name(fdinfo), None, "{fdinfo:?}");
+        }
+    }
+
+    #[test]
+    fn fdinfo_of_any_file_can_be_read() {
+        let fdinfo = read_fdinfo(std::io::stdin().as_fd()).unwrap();
+        assert!(fdinfo.starts_with("pos:"), "{fdinfo:?}");
+    }
+
+    #[test]
+    fn memfd_is_no_dma_buf() {
+        let fd = rustix::fs::memfd_create("x", MemfdFlags::empty()).unwrap();
+        assert_eq!(Exporter::of(&fd).unwrap(), Exporter::Memfd);
+        assert!(!is_dma_buf(&fd).unwrap());
+    }
+
+    #[test]
+    fn memfd_of_huge_pages_is_one() {
+        // No page is allocated, so none has to be there.
+        let fd = rustix::fs::memfd_create("x", MemfdFlags::HUGETLB).unwrap();
+        assert_eq!(Exporter::of(&fd).unwrap(), Exporter::HugetlbMemfd);
+    }
+
+    #[test]
+    fn files_that_are_no_buffers_have_no_exporter() {
+        let open = |path| rustix::fs::open(path, OFlags::RDONLY, Mode::empty()).unwrap();
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        for fd in [
+            open("/dev/null"),
+            open("/proc/self/stat"),
+            open("/"),
+            socket.into(),
+        ] {
+            assert!(matches!(
+                Exporter::of(fd),
+                Err(ExporterError::NotABuffer(_))
+            ));
+        }
+    }
+}
