@@ -1,0 +1,8 @@
+//! The layer between the Vulkan loader and lavapipe, each test in a process of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod coherence;
+mod gpu;
+mod isolation;
+mod sharing;
