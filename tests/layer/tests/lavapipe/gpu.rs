@@ -275,7 +275,9 @@ impl Gpu {
             let commands = [commands];
             let submit = vk::SubmitInfo::default().command_buffers(&commands);
             self.vk.queue_submit(self.queue, &[submit], fence.vk)?;
-            self.vk.wait_for_fences(&[fence.vk], true, u64::MAX)
+            let complete = self.vk.wait_for_fences(&[fence.vk], true, u64::MAX);
+            // A wait that was made to fail has not waited.
+            complete.or_else(|error| self.vk.device_wait_idle().and(Err(error)))
         }
     }
 }
@@ -306,12 +308,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // A wait that was made to fail has not waited.
-        // SAFETY: the pool is not in use afterwards.
-        unsafe {
-            let _ = self.gpu.vk.device_wait_idle();
-            self.gpu.vk.destroy_command_pool(self.vk, None);
-        }
+        // SAFETY: what was submitted from it is complete.
+        unsafe { self.gpu.vk.destroy_command_pool(self.vk, None) };
     }
 }
 
@@ -335,10 +333,7 @@ impl Fence {
 impl Drop for Fence {
     fn drop(&mut self) {
         // SAFETY: as for the pool.
-        unsafe {
-            let _ = self.gpu.vk.device_wait_idle();
-            self.gpu.vk.destroy_fence(self.vk, None);
-        }
+        unsafe { self.gpu.vk.destroy_fence(self.vk, None) };
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod coherence;
+mod faults;
 mod gpu;
 mod isolation;
 mod sharing;
