@@ -1,6 +1,6 @@
 //! What the layer makes of a physical device.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 use core::ptr;
 
 use ash::vk;
@@ -14,11 +14,15 @@ pub fn fd_types() -> HandleTypes {
     HandleTypes::OPAQUE_FD | HandleTypes::DMA_BUF_EXT
 }
 
-/// Extensions that the layer offers whether the driver has them or not.
-const OFFERED: [&CStr; 2] = [
-    ash::khr::external_memory_fd::NAME,
-    ash::ext::external_memory_dma_buf::NAME,
+/// Extensions that the layer offers whether the driver has them or not, and their versions.
+const OFFERED: [(&CStr, u32); 3] = [
+    (ash::khr::external_memory_fd::NAME, 1),
+    (ash::ext::external_memory_dma_buf::NAME, 1),
+    (MODIFIERS, 2),
 ];
+
+/// The one of them that the layer keeps from the driver.
+const MODIFIERS: &CStr = ash::ext::image_drm_format_modifier::NAME;
 
 /// What the driver must have: its memory is imported from the layer's pages.
 const NEEDED: &CStr = ash::ext::external_memory_host::NAME;
@@ -66,12 +70,12 @@ impl Adapter {
     /// The extensions that the application sees.
     pub fn extensions(&self) -> Vec<vk::ExtensionProperties> {
         let mut extensions = self.extensions.clone();
-        for name in OFFERED {
+        for (name, version) in OFFERED {
             if let (false, Ok(offered)) = (
                 has(&extensions, name),
                 vk::ExtensionProperties::default().extension_name(name),
             ) {
-                extensions.push(offered.spec_version(1));
+                extensions.push(offered.spec_version(version));
             }
         }
         extensions
@@ -81,17 +85,15 @@ impl Adapter {
     ///
     /// # Safety
     /// Each name is a string that ends in a nul.
-    pub unsafe fn enable(
-        &self,
-        names: &[*const core::ffi::c_char],
-    ) -> Vec<*const core::ffi::c_char> {
+    pub unsafe fn enable(&self, names: &[*const c_char]) -> Vec<*const c_char> {
         let mut enabled = Vec::with_capacity(names.len() + 1);
         let mut imports = false;
         for &pointer in names {
             // SAFETY: the caller vouches for the strings.
             let name = unsafe { CStr::from_ptr(pointer) };
             imports |= name == NEEDED;
-            if !OFFERED.contains(&name) || has(&self.extensions, name) {
+            let offered = OFFERED.iter().any(|(offered, _)| *offered == name);
+            if !offered || (name != MODIFIERS && has(&self.extensions, name)) {
                 enabled.push(pointer);
             }
         }

@@ -12,6 +12,7 @@ use ash::vk::Handle as _;
 use crate::abi::{DeviceLink, take_link};
 use crate::adapter::Adapter;
 use crate::dispatch::{self, DEVICES, Key};
+use crate::image_info::Image;
 use crate::instance::{Instance, VoidFunction, address, with_aliases};
 use crate::memory::Memory;
 use crate::pages::{Pages, Sides};
@@ -20,7 +21,7 @@ use crate::resource::Resource;
 use crate::{fault, live};
 
 /// What fails on a device that was lost, beside what is made to.
-const REPORT_LOSS: [&CStr; 11] = [
+const REPORT_LOSS: [&CStr; 10] = [
     c"vkDeviceWaitIdle",
     c"vkGetFenceStatus",
     c"vkGetQueryPoolResults",
@@ -29,7 +30,6 @@ const REPORT_LOSS: [&CStr; 11] = [
     c"vkQueueSubmit",
     c"vkQueueSubmit2",
     c"vkQueueWaitIdle",
-    c"vkSignalSemaphore",
     c"vkWaitForFences",
     c"vkWaitSemaphores",
 ];
@@ -44,6 +44,7 @@ pub struct Functions {
     pub external_memory_host: ash::ext::external_memory_host::DeviceFn,
     pub external_fence_fd: ash::khr::external_fence_fd::DeviceFn,
     pub external_semaphore_fd: ash::khr::external_semaphore_fd::DeviceFn,
+    pub maintenance5: ash::khr::maintenance5::DeviceFn,
     pub map_memory2: ash::khr::map_memory2::DeviceFn,
 }
 
@@ -58,7 +59,7 @@ pub struct Device {
     pub extended: Option<Extended>,
     pub memories: Registry<vk::DeviceMemory, Memory>,
     pub buffers: Registry<vk::Buffer, Resource>,
-    pub images: Registry<vk::Image, Resource>,
+    pub images: Registry<vk::Image, Image>,
     lost: AtomicBool,
 }
 
@@ -273,6 +274,7 @@ impl Functions {
             external_memory_host: ash::ext::external_memory_host::DeviceFn::load(&mut load),
             external_fence_fd: ash::khr::external_fence_fd::DeviceFn::load(&mut load),
             external_semaphore_fd: ash::khr::external_semaphore_fd::DeviceFn::load(&mut load),
+            maintenance5: ash::khr::maintenance5::DeviceFn::load(&mut load),
             map_memory2: ash::khr::map_memory2::DeviceFn::load(&mut load),
         }
     }

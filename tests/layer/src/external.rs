@@ -10,7 +10,7 @@ use ash::vk::ExternalMemoryHandleTypeFlags as HandleTypes;
 use crate::adapter::fd_types;
 use crate::chain::{self, Chain, Kept, kept};
 use crate::instance::Instance;
-use crate::{dispatch, fault};
+use crate::{dispatch, fault, modifier};
 
 /// `vkGetPhysicalDeviceExternalBufferProperties`.
 ///
@@ -90,32 +90,69 @@ pub unsafe extern "system" fn get_physical_device_image_format_properties2(
     if let Err(fault) = fault::admit(c"vkGetPhysicalDeviceImageFormatProperties2") {
         return fault;
     }
+    // SAFETY: the device belongs to the instance; the command's valid usage.
+    unsafe {
+        if next.adapter(device).is_some() {
+            ask(&next, device, &*info, properties)
+        } else {
+            (next
+                .functions_1_1
+                .get_physical_device_image_format_properties2)(device, info, properties)
+        }
+    }
+}
+
+/// Asks the driver about linear tiling instead of modifiers, and host memory instead of fds.
+///
+/// # Safety
+/// `device` belongs to `next`, and the others are valid for the command.
+unsafe fn ask(
+    next: &Instance,
+    device: vk::PhysicalDevice,
+    info: &vk::PhysicalDeviceImageFormatInfo2<'_>,
+    properties: *mut vk::ImageFormatProperties2<'_>,
+) -> vk::Result {
+    // SAFETY: the caller vouches for the chain.
+    let (asked, shared) = unsafe {
+        (
+            chain::find::<vk::PhysicalDeviceImageDrmFormatModifierInfoEXT<'_>>(info.p_next),
+            chain::find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(info.p_next),
+        )
+    };
+    let linear = info.tiling == vk::ImageTiling::DRM_FORMAT_MODIFIER_EXT;
+    let possible =
+        asked.is_some_and(|asked| modifier::is_possible(info.format, asked.drm_format_modifier));
+    if linear && !possible {
+        return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+    }
+    let ours = shared.is_some_and(|shared| shared.handle_type.intersects(fd_types()));
+    let mut changed = *info;
+    // SAFETY: the caller vouches for the chain.
+    let mut chain = unsafe { Chain::copy(info.p_next, &KEPT) };
+    if let Some(shared) = shared {
+        let handle_type = if ours {
+            HandleTypes::HOST_ALLOCATION_EXT
+        } else {
+            shared.handle_type
+        };
+        chain = chain
+            .push(&vk::PhysicalDeviceExternalImageFormatInfo::default().handle_type(handle_type));
+    }
+    if linear {
+        changed.tiling = vk::ImageTiling::LINEAR;
+    }
+    if linear || ours {
+        changed.p_next = chain.head();
+    }
     let query = next
         .functions_1_1
         .get_physical_device_image_format_properties2;
-    // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties2-pImageFormatInfo-parameter; the
-    // device belongs to the instance.
-    let ours = unsafe {
-        next.adapter(device).is_some()
-            && chain::find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>((*info).p_next)
-                .is_some_and(|external| external.handle_type.intersects(fd_types()))
-    };
-    if !ours {
-        // SAFETY: the next entity gets what this one got.
-        return unsafe { query(device, info, properties) };
-    }
-    let external = vk::PhysicalDeviceExternalImageFormatInfo::default()
-        .handle_type(HandleTypes::HOST_ALLOCATION_EXT);
-    // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties2-pImageFormatInfo-parameter.
-    let (chain, mut info) = unsafe { (Chain::copy((*info).p_next, &KEPT), *info) };
-    let chain = chain.push(&external);
-    info.p_next = chain.head();
-    // SAFETY: the next entity gets what this one got, with a handle type that it has.
-    let result = unsafe { query(device, &raw const info, properties) };
-    if result != vk::Result::SUCCESS {
+    // SAFETY: the next entity gets what this one got, with a tiling and a handle type it has.
+    let result = unsafe { query(device, &raw const changed, properties) };
+    if result != vk::Result::SUCCESS || !ours {
         return result;
     }
-    // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties2-pImageFormatProperties-parameter.
+    // SAFETY: the caller vouches for the chain of `properties`.
     let answer = unsafe {
         chain::find_mut::<vk::ExternalImageFormatProperties<'_>>((*properties).p_next).as_mut()
     };

@@ -1,21 +1,12 @@
 //! Images, made so that the driver may bind them to host memory.
 
 use ash::vk;
-use ash::vk::ExternalMemoryHandleTypeFlags as HandleTypes;
 use ash::vk::Handle as _;
 
-use crate::chain::{self, Chain, Kept, kept};
 use crate::device::Device;
-use crate::external::imports_host_images;
+use crate::image_info::ImageInfo;
 use crate::resource::Resource;
 use crate::{dispatch, live};
-
-/// Which structures of an image's chain reach the driver where the layer changes the chain.
-const KEPT: [Kept; 3] = [
-    kept::<vk::ImageFormatListCreateInfo<'_>>(),
-    kept::<vk::ImageStencilUsageCreateInfo<'_>>(),
-    kept::<vk::ImageCompressionControlEXT<'_>>(),
-];
 
 /// `vkCreateImage`.
 ///
@@ -35,16 +26,30 @@ pub unsafe extern "system" fn create_image(
         return fault;
     }
     // SAFETY: VUID-vkCreateImage-pCreateInfo-parameter.
-    let adapted = unsafe { Adapted::new(&next, &*info) };
-    // SAFETY: the next entity gets what this one got, with a handle type that it has.
+    let changed = match unsafe { ImageInfo::new(&next, &*info) } {
+        Ok(changed) => changed,
+        Err(error) => return error,
+    };
+    // SAFETY: the next entity gets what this one got, with a handle type and a tiling that it has.
     let result =
-        unsafe { (next.functions.v1_0.create_image)(device, &adapted.info(), allocator, image) };
-    if result == vk::Result::SUCCESS {
-        // SAFETY: VUID-vkCreateImage-pImage-parameter, filled by the successful call.
-        next.images.insert(unsafe { *image }, adapted.resource);
-        live::created("VkImage");
+        unsafe { (next.functions.v1_0.create_image)(device, &changed.get(), allocator, image) };
+    if result != vk::Result::SUCCESS {
+        return result;
     }
-    result
+    // SAFETY: VUID-vkCreateImage-pImage-parameter, filled by the successful call.
+    let created = unsafe { *image };
+    let fits = changed
+        .layout
+        // SAFETY: the image was created just now, with the tiling that a layout goes with.
+        .is_none_or(|layout| unsafe { layout.is_of(&next, created) });
+    if !fits {
+        // SAFETY: nobody else knows the image.
+        unsafe { (next.functions.v1_0.destroy_image)(device, created, allocator) };
+        return vk::Result::ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT;
+    }
+    next.images.insert(created, changed.image);
+    live::created("VkImage");
+    vk::Result::SUCCESS
 }
 
 /// `vkDestroyImage`.
@@ -65,70 +70,6 @@ pub unsafe extern "system" fn destroy_image(
     unsafe { (next.functions.v1_0.destroy_image)(device, image, allocator) };
     if !image.is_null() {
         live::destroyed("VkImage");
-    }
-}
-
-/// An image's information as the driver gets it.
-struct Adapted<'a> {
-    original: &'a vk::ImageCreateInfo<'a>,
-    /// None where nothing changes.
-    chain: Option<Chain>,
-    resource: Resource,
-}
-
-impl<'a> Adapted<'a> {
-    /// # Safety
-    /// `info` is valid.
-    unsafe fn new(next: &Device, info: &'a vk::ImageCreateInfo<'a>) -> Self {
-        let unchanged = Self {
-            original: info,
-            chain: None,
-            resource: Resource::Foreign,
-        };
-        // SAFETY: the caller vouches for the chain.
-        let (external, swapchain) = unsafe {
-            (
-                chain::find::<vk::ExternalMemoryImageCreateInfo<'_>>(info.p_next),
-                chain::find::<vk::ImageSwapchainCreateInfoKHR<'_>>(info.p_next),
-            )
-        };
-        // VUID-VkImageCreateInfo-pNext-01443: external memory has no contents to begin with.
-        let possible = next.extended.is_some()
-            && swapchain.is_none()
-            && info.initial_layout == vk::ImageLayout::UNDEFINED;
-        if !possible {
-            return unchanged;
-        }
-        // SAFETY: as above.
-        let chain = unsafe { Chain::copy(info.p_next, &KEPT) };
-        let mut query = vk::PhysicalDeviceImageFormatInfo2::default()
-            .format(info.format)
-            .ty(info.image_type)
-            .tiling(info.tiling)
-            .usage(info.usage)
-            .flags(info.flags);
-        query.p_next = chain.head();
-        // SAFETY: the device's own instance and physical device; the parameters of an image.
-        if !unsafe { imports_host_images(&next.instance, next.physical, query) } {
-            return unchanged;
-        }
-        let host = vk::ExternalMemoryImageCreateInfo::default()
-            .handle_types(HandleTypes::HOST_ALLOCATION_EXT);
-        Self {
-            original: info,
-            chain: Some(chain.push(&host)),
-            resource: Resource::importable(
-                external.map_or(HandleTypes::empty(), |external| external.handle_types),
-            ),
-        }
-    }
-
-    fn info(&self) -> vk::ImageCreateInfo<'_> {
-        let mut info = *self.original;
-        if let Some(chain) = &self.chain {
-            info.p_next = chain.head();
-        }
-        info
     }
 }
 
@@ -187,9 +128,11 @@ pub unsafe extern "system" fn get_device_image_memory_requirements(
         return;
     };
     // SAFETY: VUID-VkDeviceImageMemoryRequirements-pCreateInfo-parameter.
-    let adapted = unsafe { Adapted::new(&next, &*(*info).p_create_info) };
-    let create_info = adapted.info();
-    // SAFETY: the next entity gets what this one got, with a handle type that it has, and fills
+    let Ok(image) = (unsafe { ImageInfo::new(&next, &*(*info).p_create_info) }) else {
+        return;
+    };
+    let create_info = image.get();
+    // SAFETY: the next entity gets what this one got, with a handle type and a tiling that it has, and fills
     // `requirements`.
     unsafe {
         let mut changed = *info;
@@ -201,7 +144,7 @@ pub unsafe extern "system" fn get_device_image_memory_requirements(
         );
         widen(
             &next,
-            adapted.resource,
+            image.image.resource,
             &mut (*requirements).memory_requirements,
         );
     }
@@ -210,7 +153,7 @@ pub unsafe extern "system" fn get_device_image_memory_requirements(
 fn known(next: &Device, image: vk::Image) -> Resource {
     next.images
         .get(image)
-        .map_or(Resource::Foreign, |resource| *resource)
+        .map_or(Resource::Foreign, |image| image.resource)
 }
 
 fn widen(next: &Device, resource: Resource, requirements: &mut vk::MemoryRequirements) {

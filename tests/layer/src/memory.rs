@@ -273,9 +273,7 @@ impl Request<'_> {
     /// The request is valid.
     unsafe fn make(self) -> Made {
         let size = self.size()?;
-        if self.kind != Kind::Driver
-            && self.info.allocation_size > self.extended.adapter.types.heap_size()
-        {
+        if self.info.allocation_size > self.extended.adapter.types.heap_size(self.base) {
             return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
         }
         let sides = match self.kind {

@@ -24,8 +24,9 @@ pub struct MemoryTypes {
     count: u32,
     base: u32,
     base_heap: u32,
-    heap_size: u64,
     device_local: bool,
+    /// Bytes in the heap of each type of the driver's.
+    heap_sizes: [u64; vk::MAX_MEMORY_TYPES],
 }
 
 impl MemoryTypes {
@@ -52,15 +53,18 @@ impl MemoryTypes {
                     flags.contains(Flags::DEVICE_LOCAL),
                 )
             })?;
-        let heap = driver
-            .memory_heaps_as_slice()
-            .get(usize::try_from(chosen.heap_index).ok()?)?;
+        let heaps = driver.memory_heaps_as_slice();
+        let heap = heaps.get(chosen.heap_index as usize)?;
+        let mut heap_sizes = [0; vk::MAX_MEMORY_TYPES];
+        for (size, kind) in heap_sizes.iter_mut().zip(types) {
+            *size = heaps.get(kind.heap_index as usize)?.size;
+        }
         Some(Self {
             count,
             base,
             base_heap: chosen.heap_index,
-            heap_size: heap.size,
             device_local: heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL),
+            heap_sizes,
         })
     }
 
@@ -114,9 +118,9 @@ impl MemoryTypes {
         }
     }
 
-    /// Size of the heap of the added types, in bytes.
-    pub fn heap_size(&self) -> u64 {
-        self.heap_size
+    /// Bytes in the heap of a type of the driver's.
+    pub fn heap_size(&self, base: u32) -> u64 {
+        self.heap_sizes.get(base as usize).copied().unwrap_or(0)
     }
 }
 

@@ -8,8 +8,8 @@ use ash::vk::Handle as _;
 
 use crate::instance::VoidFunction;
 use crate::{
-    buffer, device, dispatch, enumerate, export, external, forward, image, instance, mapping,
-    memory, objects, properties,
+    buffer, device, dispatch, enumerate, export, external, forward, image, instance, layout,
+    mapping, memory, modifier, objects, properties,
 };
 
 /// `vkGetInstanceProcAddr`.
@@ -75,7 +75,11 @@ fn choose(
 }
 
 /// Commands that the layer has even where the driver has not.
-const MADE_HERE: [&str; 2] = ["vkGetMemoryFdKHR", "vkGetMemoryFdPropertiesKHR"];
+const MADE_HERE: [&str; 3] = [
+    "vkGetImageDrmFormatModifierPropertiesEXT",
+    "vkGetMemoryFdKHR",
+    "vkGetMemoryFdPropertiesKHR",
+];
 
 /// # Safety
 /// `function` is a function pointer.
@@ -121,6 +125,9 @@ fn instance_command(name: &str) -> Option<VoidFunction> {
         | "vkGetPhysicalDeviceImageFormatProperties2KHR" => {
             external::get_physical_device_image_format_properties2 as *const ()
         }
+        "vkGetPhysicalDeviceFormatProperties2" | "vkGetPhysicalDeviceFormatProperties2KHR" => {
+            modifier::get_physical_device_format_properties2 as *const ()
+        }
         "vkCreateDevice" => device::create_device as *const (),
         _ => return None,
     };
@@ -163,6 +170,16 @@ fn device_command(name: &str) -> Option<VoidFunction> {
         }
         "vkGetDeviceImageMemoryRequirements" | "vkGetDeviceImageMemoryRequirementsKHR" => {
             image::get_device_image_memory_requirements as *const ()
+        }
+        "vkGetImageSubresourceLayout" => layout::get_image_subresource_layout as *const (),
+        "vkGetImageSubresourceLayout2"
+        | "vkGetImageSubresourceLayout2KHR"
+        | "vkGetImageSubresourceLayout2EXT" => layout::get_image_subresource_layout2 as *const (),
+        "vkGetDeviceImageSubresourceLayout" | "vkGetDeviceImageSubresourceLayoutKHR" => {
+            layout::get_device_image_subresource_layout as *const ()
+        }
+        "vkGetImageDrmFormatModifierPropertiesEXT" => {
+            modifier::get_image_drm_format_modifier_properties as *const ()
         }
         _ => forward::command(name).or_else(|| objects::command(name))?,
     };

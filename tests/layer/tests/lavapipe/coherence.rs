@@ -5,8 +5,9 @@ use ash::vk::MemoryPropertyFlags as Flags;
 
 use VkLayer_coherd_incoherent::control::{Controls, library};
 
-use crate::gpu::{Buffer, Bytes, Gpu, Memory, SIZE, Validation, messages};
+use crate::gpu::{Gpu, Validation, messages};
 use crate::isolation::{Skip, layer_test};
+use crate::memory::{Buffer, Bytes, Memory, SIZE};
 
 layer_test! {
     fn two_types_follow_those_of_the_driver() -> Result<(), Skip> {
@@ -200,10 +201,13 @@ layer_test! {
 layer_test! {
     fn memory_that_the_heap_cannot_hold_is_an_error() -> Result<(), Skip> {
         let gpu = Gpu::open(Validation::Off)?;
-        let flags = &mut vk::MemoryAllocateFlagsInfo::default();
-        for size in [1 << 45, u64::MAX] {
-            let result = Memory::new(&gpu, gpu.incoherent(), size, flags).map(|_| ());
-            assert_eq!(result, Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
+        for memory_type in [gpu.incoherent(), gpu.uncached(), gpu.coherent()] {
+            for size in [1 << 45, u64::MAX] {
+                let mut export = vk::ExportMemoryAllocateInfo::default()
+                    .handle_types(vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT);
+                let result = Memory::new(&gpu, memory_type, size, &mut export).map(|_| ());
+                assert_eq!(result, Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
+            }
         }
         Ok(())
     }

@@ -9,8 +9,9 @@ use ash::vk::ExternalMemoryHandleTypeFlags as HandleTypes;
 
 use VkLayer_coherd_incoherent::control::{Controls, library};
 
-use crate::gpu::{Buffer, Gpu, Instance, Memory, SIZE, Validation};
+use crate::gpu::{Gpu, Instance, Validation};
 use crate::isolation::{Skip, layer_test};
+use crate::memory::{Buffer, Memory, SIZE};
 
 const DMA_BUF: HandleTypes = HandleTypes::DMA_BUF_EXT;
 const LOST: vk::Result = vk::Result::ERROR_DEVICE_LOST;

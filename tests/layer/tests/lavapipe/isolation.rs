@@ -1,6 +1,7 @@
 //! A process for each test: the loader reads its environment, and the layer counts for the whole
 //! process.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -11,6 +12,9 @@ const MARK: &str = "COHERD_LAYER_TEST_MARK";
 
 /// Set where a test without Vulkan is a failure.
 const REQUIRED: &str = "COHERD_REQUIRE_VULKAN";
+
+/// What a test prints that could not begin, before the reason.
+const SKIPPED: &str = "SKIPPED: ";
 
 /// Why a test could not begin.
 pub struct Skip(pub String);
@@ -36,7 +40,7 @@ pub fn run(test: &str, environment: &[(&str, &str)], body: impl FnOnce() -> Resu
     if let Some(mark) = std::env::var_os(MARK) {
         if let Err(Skip(reason)) = body() {
             assert!(std::env::var_os(REQUIRED).is_none(), "no Vulkan: {reason}");
-            println!("SKIPPED: {reason}");
+            println!("{SKIPPED}{reason}");
         }
         std::fs::write(mark, "").unwrap();
         return;
@@ -54,9 +58,15 @@ pub fn run(test: &str, environment: &[(&str, &str)], body: impl FnOnce() -> Resu
     let output = child.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success() && mark.exists(), "{text}");
-    for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
-        println!("{line}");
+    assert!(
+        output.status.success() && mark.exists(),
+        "{}: {text}",
+        output.status
+    );
+    // Past the test harness, which keeps what a successful test prints.
+    let skipped = text.lines().filter(|line| line.starts_with(SKIPPED));
+    for line in skipped {
+        writeln!(std::io::stderr(), "{line} ({test})").unwrap();
     }
 }
 

@@ -5,5 +5,7 @@
 mod coherence;
 mod faults;
 mod gpu;
+mod images;
 mod isolation;
+mod memory;
 mod sharing;

@@ -8,8 +8,9 @@ use ash::vk::ExternalMemoryHandleTypeFlags as HandleTypes;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::gpu::{Buffer, Bytes, Gpu, Memory, SIZE, Unbound, Validation, create_info, messages};
+use crate::gpu::{Gpu, Validation, messages};
 use crate::isolation::{Skip, again, layer_test};
+use crate::memory::{Buffer, Bytes, Memory, SIZE, Unbound, create_info};
 
 const DMA_BUF: HandleTypes = HandleTypes::DMA_BUF_EXT;
 const OPAQUE: HandleTypes = HandleTypes::OPAQUE_FD;
