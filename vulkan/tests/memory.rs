@@ -1,5 +1,7 @@
 //! Memory by property, through the eyes of CPU and GPU.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use coherd_protocol::blob_context::command::BufferUsage;

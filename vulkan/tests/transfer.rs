@@ -1,5 +1,7 @@
 //! Copies and fills by the GPU.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::time::Duration;

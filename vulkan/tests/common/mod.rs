@@ -2,7 +2,7 @@
 //! which is forgiven.
 
 #![allow(dead_code, reason = "each test program uses its part")]
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
