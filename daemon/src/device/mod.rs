@@ -12,6 +12,7 @@ pub mod display;
 mod edid;
 pub mod fence;
 pub mod image;
+mod lent;
 pub mod quota;
 mod resource;
 mod scanout;
@@ -268,6 +269,11 @@ impl Device {
                 info!(scanout, ?cursor, "shown");
             }
         }
+    }
+
+    /// The renderer.
+    pub fn renderer(&self) -> &dyn Renderer {
+        &*self.renderer
     }
 
     /// The renderer.

@@ -27,7 +27,8 @@ use rutabaga_gfx::{
 pub use self::host::{Host, HostError};
 use self::server::RenderServer;
 use self::watch::WorkerWatch;
-use super::{BlobRequest, Capset, Export, FenceSink, Renderer, RendererError};
+use super::{BlobRequest, Capset, Export, FenceSink, Renderer, RendererError, Scope};
+use crate::coherence::BlobRecord;
 
 impl From<RutabagaError> for RendererError {
     fn from(error: RutabagaError) -> Self {
@@ -137,15 +138,26 @@ impl Renderer for Venus {
         let _ = self.rutabaga.unref_resource(resource_id);
     }
 
-    fn attach(&mut self, ctx_id: u32, resource_id: u32) {
+    fn attach(
+        &mut self,
+        ctx_id: u32,
+        resource_id: u32,
+        _: Option<&BlobRecord>,
+    ) -> Result<(), RendererError> {
         let _ = self.rutabaga.context_attach_resource(ctx_id, resource_id);
+        Ok(())
     }
 
     fn detach(&mut self, ctx_id: u32, resource_id: u32) {
         let _ = self.rutabaga.context_detach_resource(ctx_id, resource_id);
     }
 
-    fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError> {
+    fn submit(
+        &mut self,
+        ctx_id: u32,
+        commands: &mut [u8],
+        _: &mut dyn Scope,
+    ) -> Result<(), RendererError> {
         Ok(self.rutabaga.submit_command(ctx_id, commands, &[])?)
     }
 
@@ -164,16 +176,16 @@ impl Renderer for Venus {
         })?)
     }
 
-    fn death(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.server.death())
+    fn deaths(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.server.death()]
     }
 
-    fn obituary(&mut self) -> String {
+    fn obituary(&mut self, _: usize) -> String {
         self.server.obituary()
     }
 
-    fn losses(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.workers.fd())
+    fn losses(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.workers.fd()]
     }
 
     fn lost_contexts(&self) -> Vec<u32> {
