@@ -1,7 +1,7 @@
 //! Blob resources: RESOURCE_CREATE_BLOB, RESOURCE_MAP_BLOB and RESOURCE_UNMAP_BLOB.
 
 use bitflags::bitflags;
-use coherd_blob::{Backing, MapInfo, WindowError};
+use coherd_blob::WindowError;
 use coherd_protocol::gpu::wire::{CreateBlob, MapBlob, MemEntry};
 use coherd_protocol::gpu::{Features, GpuError, Response, blob_mem};
 
@@ -11,7 +11,7 @@ use super::quota::{Quota, Scope};
 use super::resource::{HostBlob, Kind, Resource};
 use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
-use crate::renderer::{BlobRequest, Export};
+use crate::renderer::BlobRequest;
 use crate::window::HostWindowError;
 
 bitflags! {
@@ -93,17 +93,17 @@ impl Device {
         let Kind::HostBlob(blob) = &mut resource.kind else {
             return Err(GpuError::NotMappable(id).into());
         };
-        let (backing, map_info) = blob.mappable.as_ref().ok_or(GpuError::NotMappable(id))?;
+        let (backing, types) = blob.mappable.as_ref().ok_or(GpuError::NotMappable(id))?;
         if blob.mapping.is_some() {
             return Err(GpuError::AlreadyMapped(id).into());
         }
-        let (map_info, charge) = (*map_info, blob.mapping_charge());
+        let (told, charge) = (types.told, blob.mapping_charge());
         let account = account(&mut self.contexts, charge.owner);
         self.books.take(charge.quota, charge.amount, account)?;
         match self.window.map(request.offset.get(), backing) {
             Ok(mapping) => {
                 blob.mapping = Some(mapping);
-                Ok(Response::MapInfo(map_info.to_wire()))
+                Ok(Response::MapInfo(told.to_wire()))
             }
             Err(error) => {
                 self.give_back(charge);
@@ -214,22 +214,5 @@ impl Device {
             .filter(|_| flags.contains(BlobFlags::MAPPABLE))
             .and_then(|export| self.check_export(id, export, blob.size));
         Ok(blob)
-    }
-
-    /// What the guest may map of an export, or `None`: the blob is still good for the GPU.
-    fn check_export(&mut self, id: u32, export: Export, size: u64) -> Option<(Backing, MapInfo)> {
-        let Some(map_info) = MapInfo::from_renderer(export.map_info) else {
-            self.report(&format_args!(
-                "resource {id} has no memory type and cannot be mapped"
-            ));
-            return None;
-        };
-        match Backing::new(export.fd, export.kind, size) {
-            Ok(backing) => Some((backing, map_info)),
-            Err(error) => {
-                self.report(&format_args!("resource {id} cannot be mapped: {error}"));
-                None
-            }
-        }
     }
 }

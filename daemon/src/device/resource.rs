@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use coherd_blob::{Backing, MapInfo, Mapping};
+use coherd_blob::{Backing, Mapping};
 use coherd_protocol::gpu::wire::MemEntry;
 use coherd_protocol::gpu::{Features, GpuError, Response};
 
@@ -12,6 +12,7 @@ use super::image::Image;
 use super::quota::Quota;
 use super::{Device, Refusal, Result};
 use crate::heap;
+use crate::mapping_type::MappingType;
 use crate::memory::{GuestMemory, GuestRanges};
 
 /// Resources whose table may stay.
@@ -48,7 +49,7 @@ pub struct HostBlob {
     /// Whose quotas it counts for.
     pub owner: Option<Owner>,
     /// The file, if the guest may map it.
-    pub mappable: Option<(Backing, MapInfo)>,
+    pub mappable: Option<(Backing, MappingType)>,
     /// Where it is mapped.
     pub mapping: Option<Mapping>,
 }

@@ -10,6 +10,7 @@ pub mod venus;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use coherd_blob::MemoryProperties;
 use coherd_blob::backing::ExportKind;
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 use thiserror::Error;
@@ -73,6 +74,11 @@ pub struct Export {
 pub trait Renderer {
     /// The capsets, which do not change.
     fn capsets(&self) -> &[Capset];
+
+    /// Every memory type of the drivers that blobs may come from, if they are known.
+    fn memory_types(&self) -> Option<&[MemoryProperties]> {
+        None
+    }
 
     /// Creates a context of the type `capset_id`.
     ///
