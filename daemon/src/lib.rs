@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod coherence;
 pub mod config;
 pub mod device;
 pub mod explain;

@@ -1,17 +1,19 @@
 //! Blob resources: RESOURCE_CREATE_BLOB, RESOURCE_MAP_BLOB and RESOURCE_UNMAP_BLOB.
 
+use std::sync::Arc;
+
 use bitflags::bitflags;
 use coherd_blob::WindowError;
 use coherd_protocol::gpu::wire::{CreateBlob, MapBlob, MemEntry};
 use coherd_protocol::gpu::{Features, GpuError, Response, blob_mem};
 
-use super::charge::account;
+use super::charge::{Charge, account};
 use super::context::State;
 use super::quota::{Quota, Scope};
 use super::resource::{HostBlob, Kind, Resource};
 use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
-use crate::renderer::BlobRequest;
+use crate::renderer::{BlobRequest, RendererError};
 use crate::window::HostWindowError;
 
 bitflags! {
@@ -21,6 +23,9 @@ bitflags! {
         const MAPPABLE = 1 << 0;
         const SHAREABLE = 1 << 1;
         const CROSS_DEVICE = 1 << 2;
+        /// Nobody but the GPU can use a blob with none of these.
+        const NEED_A_FILE = Self::MAPPABLE.bits() | Self::SHAREABLE.bits()
+            | Self::CROSS_DEVICE.bits();
     }
 }
 
@@ -62,7 +67,7 @@ impl Device {
                 return Err(GpuError::BadField("blob id of a guest blob").into());
             }
             blob_mem::GUEST => Resource {
-                backing: self.resolve_blob(request, entries, memory)?,
+                backing: self.resolve_blob(request, entries, memory)?.map(Arc::new),
                 ..Resource::new(Kind::GuestBlob { size })
             },
             blob_mem::HOST3D if !entries.is_empty() => {
@@ -73,7 +78,7 @@ impl Device {
                 let backing = self.resolve_blob(request, entries, memory)?;
                 let blob = self.render_blob(ctx_id, request, flags)?;
                 Resource {
-                    backing,
+                    backing: backing.map(Arc::new),
                     ..Resource::new(Kind::HostBlob(blob))
                 }
             }
@@ -93,14 +98,17 @@ impl Device {
         let Kind::HostBlob(blob) = &mut resource.kind else {
             return Err(GpuError::NotMappable(id).into());
         };
-        let (backing, types) = blob.mappable.as_ref().ok_or(GpuError::NotMappable(id))?;
+        let record = blob.record.as_ref().filter(|_| blob.mappable);
+        let (record, told) = record
+            .and_then(|record| Some((record, record.told()?)))
+            .ok_or(GpuError::NotMappable(id))?;
         if blob.mapping.is_some() {
             return Err(GpuError::AlreadyMapped(id).into());
         }
-        let (told, charge) = (types.told, blob.mapping_charge());
+        let charge = blob.mapping_charge();
         let account = account(&mut self.contexts, charge.owner);
         self.books.take(charge.quota, charge.amount, account)?;
-        match self.window.map(request.offset.get(), backing) {
+        match self.window.map(request.offset.get(), record.backing()) {
             Ok(mapping) => {
                 blob.mapping = Some(mapping);
                 Ok(Response::MapInfo(told.to_wire()))
@@ -194,10 +202,10 @@ impl Device {
             size: request.size.get(),
             shadowed: request.blob_mem.get() == blob_mem::HOST3D_GUEST,
             owner: Some(context.owner(ctx_id)),
-            mappable: None,
+            record: None,
+            mappable: flags.contains(BlobFlags::MAPPABLE),
             mapping: None,
         };
-        self.check(blob.charge())?;
         let wanted = BlobRequest {
             ctx_id,
             resource_id: id,
@@ -206,13 +214,32 @@ impl Device {
             blob_id: request.blob_id.get(),
             size: blob.size,
         };
-        let export = self.renderer.create_blob(&wanted).map_err(|error| {
-            self.report(&format_args!("resource {id} of context {ctx_id}: {error}"));
-            GpuError::Renderer
+        let reserved = self.renderer.reserved(&wanted);
+        let charge = blob.charge();
+        self.check(Charge {
+            amount: charge.amount.saturating_sub(reserved),
+            ..charge
         })?;
-        blob.mappable = export
-            .filter(|_| flags.contains(BlobFlags::MAPPABLE))
-            .and_then(|export| self.check_export(id, export, blob.size));
+        let export = self
+            .renderer
+            .create_blob(&wanted)
+            .map_err(|error| self.refuse_blob(&wanted, &error))?;
+        if let Some(context) = self.contexts.get_mut(&ctx_id) {
+            context.release(reserved, &mut self.books);
+        }
+        blob.record = export
+            .filter(|_| flags.intersects(BlobFlags::NEED_A_FILE))
+            .and_then(|export| self.check_export(&blob, id, export))
+            .map(Arc::new);
         Ok(blob)
+    }
+
+    fn refuse_blob(&mut self, blob: &BlobRequest, error: &RendererError) -> GpuError {
+        let (id, ctx_id) = (blob.resource_id, blob.ctx_id);
+        self.report(&format_args!("resource {id} of context {ctx_id}: {error}"));
+        match error {
+            RendererError::Invalid { what, .. } => GpuError::BadField(what),
+            _ => GpuError::Renderer,
+        }
     }
 }

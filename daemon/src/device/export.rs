@@ -1,35 +1,49 @@
-//! What renderers export, checked before a guest may map it.
+//! What renderers export, checked before anybody maps it.
 
 use coherd_blob::Backing;
 
 use super::Device;
+use super::resource::HostBlob;
+use crate::coherence::BlobRecord;
 use crate::mapping_type::{MappingType, Outcome, Source};
-use crate::renderer::Export;
+use crate::renderer::{Export, ExportMemory};
 
 impl Device {
-    /// What the guest may map of an export, and how, or `None`: the blob is still good for the
-    /// GPU.
+    /// What others may map of the export of `blob`, resource `id`, or `None`: the blob is still
+    /// good for the GPU.
     pub(super) fn check_export(
         &mut self,
+        blob: &HostBlob,
         id: u32,
         export: Export,
-        size: u64,
-    ) -> Option<(Backing, MappingType)> {
-        let backing = match Backing::new(export.fd, export.kind, size) {
-            Ok(backing) => backing,
+    ) -> Option<BlobRecord> {
+        match Backing::new(export.fd, export.kind, blob.size) {
+            Ok(backing) => {
+                let types = match export.memory {
+                    ExportMemory::Decided(types) => types,
+                    ExportMemory::Guessed(map_info) if blob.mappable => {
+                        self.judge_guess(id, &backing, map_info)
+                    }
+                    ExportMemory::Guessed(_) => None,
+                };
+                Some(BlobRecord::new(backing, types))
+            }
             Err(error) => {
                 self.report(&format_args!("resource {id} cannot be mapped: {error}"));
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    fn judge_guess(&mut self, id: u32, backing: &Backing, map_info: u32) -> Option<MappingType> {
         let source = Source::Guessed {
-            map_info: export.map_info,
+            map_info,
             driver: self.renderer.memory_types(),
         };
         let resource = format_args!("resource {id}");
         let types = &self.config.mapping_types;
         match types.decide_mapping(&resource, backing.exporter(), source) {
-            Outcome::Map(types) => Some((backing, types)),
+            Outcome::Map(types) => Some(types),
             // It is counted and logged.
             Outcome::Refuse(_) => None,
             Outcome::NotMappable | Outcome::AllocateInstead(_) => {

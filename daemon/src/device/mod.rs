@@ -13,6 +13,7 @@ mod edid;
 mod export;
 pub mod fence;
 pub mod image;
+mod lent;
 pub mod quota;
 mod resource;
 mod scanout;
@@ -278,6 +279,11 @@ impl Device {
                 info!(scanout, ?cursor, "shown");
             }
         }
+    }
+
+    /// The renderer.
+    pub fn renderer(&self) -> &dyn Renderer {
+        &*self.renderer
     }
 
     /// The renderer.

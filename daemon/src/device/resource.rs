@@ -1,8 +1,9 @@
 //! Resources: what they are, and the commands that any of them takes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use coherd_blob::{Backing, Mapping};
+use coherd_blob::Mapping;
 use coherd_protocol::gpu::wire::MemEntry;
 use coherd_protocol::gpu::{Features, GpuError, Response};
 
@@ -11,8 +12,8 @@ use super::context::Owner;
 use super::image::Image;
 use super::quota::Quota;
 use super::{Device, Refusal, Result};
+use crate::coherence::BlobRecord;
 use crate::heap;
-use crate::mapping_type::MappingType;
 use crate::memory::{GuestMemory, GuestRanges};
 
 /// Resources whose table may stay.
@@ -48,8 +49,10 @@ pub struct HostBlob {
     pub shadowed: bool,
     /// Whose quotas it counts for.
     pub owner: Option<Owner>,
-    /// The file, if the guest may map it.
-    pub mappable: Option<(Backing, MappingType)>,
+    /// Its file, if it has one that can be mapped.
+    pub record: Option<Arc<BlobRecord>>,
+    /// Whether the guest asked to map it.
+    pub mappable: bool,
     /// Where it is mapped.
     pub mapping: Option<Mapping>,
 }
@@ -60,7 +63,7 @@ pub struct Resource {
     /// What it is made of.
     pub kind: Kind,
     /// Guest memory it was given.
-    pub backing: Option<GuestRanges>,
+    pub backing: Option<Arc<GuestRanges>>,
     /// Contexts that may use it.
     pub contexts: HashSet<u32>,
     /// UUID, once one was assigned.
@@ -81,6 +84,14 @@ impl Resource {
     /// Whether the renderer knows it.
     pub fn is_rendered(&self) -> bool {
         matches!(self.kind, Kind::HostBlob(_) | Kind::ThreeD { .. })
+    }
+
+    /// Its file, if it has one.
+    pub fn record(&self) -> Option<&BlobRecord> {
+        match &self.kind {
+            Kind::HostBlob(blob) => blob.record.as_deref(),
+            _ => None,
+        }
     }
 
     /// Bytes of guest memory that it needs as a backing; `None` if it takes none.
@@ -120,14 +131,17 @@ impl Device {
         }
         let ranges = self.resolve(id, entries, size, memory)?;
         self.take(Charge::backing(&ranges))?;
-        self.resource_mut(id)?.backing = Some(ranges);
+        self.resource_mut(id)?.backing = Some(Arc::new(ranges));
         Ok(Response::OkNoData)
     }
 
-    /// RESOURCE_DETACH_BACKING
+    /// RESOURCE_DETACH_BACKING. The guest uses the memory again as soon as it has the answer.
     pub(super) fn resource_detach_backing(&mut self, id: u32) -> Result {
         let resource = self.resource_mut(id)?;
         let ranges = resource.backing.take().ok_or(GpuError::NoBacking(id))?;
+        for ctx_id in resource.contexts.clone() {
+            self.revoke(ctx_id, id);
+        }
         self.give_back(Charge::backing(&ranges));
         Ok(Response::OkNoData)
     }
