@@ -5,12 +5,15 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use coherd::cli::{Cli, capabilities};
 use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
 use coherd::explain::one_line;
+use coherd::guest_pat::HostFacts;
 use coherd::listen::Socket;
+use coherd::mapping_type::MappingTypes;
 use coherd::reload::{Reloader, SetLogLevel};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
@@ -76,6 +79,10 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         quotas: settings.quotas,
         memory_slots: settings.mem_slots,
         outputs: settings.device_outputs()?,
+        mapping_types: Arc::new(MappingTypes::new(
+            settings.type_mismatch,
+            HostFacts::collect(),
+        )),
     };
     let daemon = Daemon::start(options, factory)?;
     let reloader = Reloader {

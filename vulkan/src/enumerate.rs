@@ -1,6 +1,7 @@
 //! Enumeration of the host's Vulkan devices.
 
 use ash::vk;
+use coherd_protocol::memory::MemoryProperties;
 use thiserror::Error;
 
 use crate::adapter::{Adapter, AdapterKind, RenderNode};
@@ -102,7 +103,18 @@ fn describe(
         exports_dma_buf: has(ash::khr::external_memory_fd::NAME)
             && has(ash::ext::external_memory_dma_buf::NAME)
             && exports_dma_buf(instance, device),
+        memory_types: memory_types(instance, device),
     }))
+}
+
+fn memory_types(instance: &ash::Instance, device: vk::PhysicalDevice) -> Vec<MemoryProperties> {
+    // SAFETY: `device` was enumerated from the live instance.
+    let memory = unsafe { instance.get_physical_device_memory_properties(device) };
+    memory
+        .memory_types_as_slice()
+        .iter()
+        .map(|kind| MemoryProperties::from_bits_truncate(kind.property_flags.as_raw()))
+        .collect()
 }
 
 fn render_node(instance: &ash::Instance, device: vk::PhysicalDevice) -> Option<RenderNode> {

@@ -139,6 +139,7 @@ mod tests {
             device_uuid: [u8::try_from(name.len()).unwrap(); 16],
             driver_uuid: [0; 16],
             exports_dma_buf: true,
+            memory_types: Vec::new(),
         }
     }
 

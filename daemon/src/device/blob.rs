@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitflags::bitflags;
-use coherd_blob::{Backing, MapInfo, WindowError};
+use coherd_blob::WindowError;
 use coherd_protocol::gpu::wire::{CreateBlob, MapBlob, MemEntry};
 use coherd_protocol::gpu::{Features, GpuError, Response, blob_mem};
 
@@ -12,9 +12,8 @@ use super::context::State;
 use super::quota::{Quota, Scope};
 use super::resource::{HostBlob, Kind, Resource};
 use super::{Device, Refusal, Result};
-use crate::coherence::BlobRecord;
 use crate::memory::{GuestMemory, GuestRanges};
-use crate::renderer::{BlobRequest, Export, RendererError};
+use crate::renderer::{BlobRequest, RendererError};
 use crate::window::HostWindowError;
 
 bitflags! {
@@ -230,18 +229,8 @@ impl Device {
         }
         blob.record = export
             .filter(|_| flags.intersects(BlobFlags::NEED_A_FILE))
-            .and_then(|export| self.check_export(id, export, blob.size))
+            .and_then(|export| self.check_export(&blob, id, export))
             .map(Arc::new);
-        if blob.mappable
-            && blob
-                .record
-                .as_ref()
-                .is_some_and(|file| file.told().is_none())
-        {
-            self.report(&format_args!(
-                "resource {id} has no memory type and cannot be mapped"
-            ));
-        }
         Ok(blob)
     }
 
@@ -251,18 +240,6 @@ impl Device {
         match error {
             RendererError::Invalid { what, .. } => GpuError::BadField(what),
             _ => GpuError::Renderer,
-        }
-    }
-
-    /// What others may map of an export, or `None`: the blob is still good for the GPU.
-    fn check_export(&mut self, id: u32, export: Export, size: u64) -> Option<BlobRecord> {
-        let told = MapInfo::from_renderer(export.map_info);
-        match Backing::new(export.fd, export.kind, size) {
-            Ok(backing) => Some(BlobRecord::new(backing, told)),
-            Err(error) => {
-                self.report(&format_args!("resource {id} cannot be mapped: {error}"));
-                None
-            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod tests;
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 
+use coherd_blob::MemoryProperties;
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 
 use super::{BlobRequest, Capset, Export, Renderer, RendererError, Scope};
@@ -80,6 +81,12 @@ impl Dispatch {
 impl Renderer for Dispatch {
     fn capsets(&self) -> &[Capset] {
         &self.capsets
+    }
+
+    fn memory_types(&self) -> Option<&[MemoryProperties]> {
+        // One renderer guesses; the others know.
+        let mut renderers = self.renderers.iter();
+        renderers.find_map(|renderer| renderer.memory_types())
     }
 
     fn create_context(

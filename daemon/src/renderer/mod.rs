@@ -12,6 +12,7 @@ pub mod venus;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use coherd_blob::MemoryProperties;
 use coherd_blob::backing::ExportKind;
 use coherd_protocol::gpu::GpuError;
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
@@ -23,6 +24,7 @@ pub use fence_sink::FenceSink;
 use crate::coherence::BlobRecord;
 use crate::device::image::Direction;
 use crate::device::quota::Quota;
+use crate::mapping_type::MappingType;
 use crate::memory::GuestRanges;
 
 /// Why a renderer did not do what it was asked.
@@ -79,8 +81,19 @@ pub struct Export {
     pub fd: OwnedFd,
     /// What the renderer says it is.
     pub kind: ExportKind,
-    /// The renderer's `map_info`, with whatever bits it puts beside the cacheability.
-    pub map_info: u32,
+    /// What the renderer says of its memory.
+    pub memory: ExportMemory,
+}
+
+/// What a renderer says of a blob's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportMemory {
+    /// A `map_info` that it guesses, with whatever bits it puts beside the cacheability.
+    Guessed(u32),
+    /// [`MappingTypes::decide_mapping`] was asked about it; `None` if it must not be mapped.
+    ///
+    /// [`MappingTypes::decide_mapping`]: crate::mapping_type::MappingTypes::decide_mapping
+    Decided(Option<MappingType>),
 }
 
 /// What a context can reach of its device while its commands are executed.
@@ -110,6 +123,12 @@ pub trait Scope {
 pub trait Renderer {
     /// The capsets, which do not change.
     fn capsets(&self) -> &[Capset];
+
+    /// Every memory type of the drivers that blobs with [`ExportMemory::Guessed`] may come from,
+    /// if they are known.
+    fn memory_types(&self) -> Option<&[MemoryProperties]> {
+        None
+    }
 
     /// Creates a context of the type `capset_id`.
     ///

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use coherd::renderer::Export;
+use coherd::renderer::{Export, ExportMemory};
 use coherd_blob::backing::ExportKind;
 use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
@@ -123,7 +123,7 @@ impl Recipe {
         let export = exported.map(|fd| Export {
             fd,
             kind,
-            map_info: self.map_info,
+            memory: ExportMemory::Guessed(self.map_info),
         });
         Ok((Memory { fd, offset, size }, export))
     }

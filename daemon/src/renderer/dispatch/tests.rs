@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use coherd_blob::MapInfo;
 use coherd_blob::backing::{Backing, ExportKind};
 use coherd_protocol::gpu::GpuError;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -155,7 +154,7 @@ fn memfd() -> OwnedFd {
 
 fn record() -> BlobRecord {
     let backing = Backing::new(memfd(), ExportKind::Shm, 4096).unwrap();
-    BlobRecord::new(backing, Some(MapInfo::Cached))
+    BlobRecord::new(backing, None)
 }
 
 fn blob(ctx_id: u32, resource_id: u32) -> BlobRequest {

@@ -4,6 +4,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use coherd_blob::MemoryProperties;
 use coherd_vulkan::{Adapter, AdapterKind, EnumerateError, RenderNode, SelectError};
 use thiserror::Error;
 use tracing::{info, warn};
@@ -59,6 +60,7 @@ pub enum HostError {
 pub struct Host {
     adapter: Adapter,
     chosen: bool,
+    memory_types: Vec<MemoryProperties>,
     hidden: Option<HiddenExtensions>,
     server: PathBuf,
 }
@@ -79,11 +81,14 @@ impl Host {
         }
         // A guest sees every device of the host unless one was chosen.
         let chosen = node.is_some();
-        let exports_dma_buf = if chosen {
-            adapter.exports_dma_buf
+        let seen: &[Adapter] = if chosen {
+            std::slice::from_ref(&adapter)
         } else {
-            adapters.iter().all(|adapter| adapter.exports_dma_buf)
+            &adapters
         };
+        let exports_dma_buf = seen.iter().all(|adapter| adapter.exports_dma_buf);
+        let memory_types = seen.iter().flat_map(|adapter| &adapter.memory_types);
+        let memory_types = memory_types.copied().collect();
         let hidden = if exports_dma_buf {
             None
         } else {
@@ -93,6 +98,7 @@ impl Host {
         Ok(Self {
             adapter,
             chosen,
+            memory_types,
             hidden,
             server,
         })
@@ -104,6 +110,11 @@ impl Host {
     /// See [`RendererError`].
     pub fn start(self, fences: FenceSink) -> Result<Venus, RendererError> {
         Venus::start(self, fences)
+    }
+
+    /// The memory types of every device that a guest sees.
+    pub fn memory_types(&self) -> &[MemoryProperties] {
+        &self.memory_types
     }
 
     /// The render server's program.
