@@ -82,6 +82,11 @@ fn describe(
             vk::PhysicalDeviceType::CPU => AdapterKind::Software,
             _ => AdapterKind::Hardware,
         },
+        integrated: match properties.device_type {
+            vk::PhysicalDeviceType::INTEGRATED_GPU => Some(true),
+            vk::PhysicalDeviceType::DISCRETE_GPU => Some(false),
+            _ => None,
+        },
         vendor_id: properties.vendor_id,
         device_id: properties.device_id,
         render_node: (drm.has_render == vk::TRUE).then(|| RenderNode {
