@@ -149,7 +149,9 @@ fn fits(request: &ImageRequest<'_>, candidate: &Candidate, limits: &Limits) -> b
 fn handle_type(export: ExportNeed) -> vk::ExternalMemoryHandleTypeFlags {
     match export {
         ExportNeed::None => vk::ExternalMemoryHandleTypeFlags::empty(),
-        ExportNeed::Mappable | ExportNeed::DmaBuf => vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT,
+        ExportNeed::Mappable | ExportNeed::DmaBuf | ExportNeed::IfPossible => {
+            vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT
+        }
     }
 }
 
