@@ -189,3 +189,8 @@ fn nothing_is_left_open_by_exports() {
         assert!(std::time::Instant::now() < deadline, "files leak");
     }
 }
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
+}

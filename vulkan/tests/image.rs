@@ -10,7 +10,7 @@ use coherd_vulkan::Device;
 use coherd_vulkan::image::{Image, ImageError, ImageRequest};
 use coherd_vulkan::memory::{AllocateError, ExportNeed};
 use coherd_vulkan::transfer::TransferError;
-use common::{Checked, copy, map, pattern, peek, poke, read, visible, write};
+use common::{Checked, copy, map, pattern, peek, poke, read, skip_dma_buf, visible, write};
 
 /// `DRM_FORMAT_XRGB8888`
 const XR24: u32 = u32::from_le_bytes(*b"XR24");
@@ -38,7 +38,7 @@ fn with_images() -> Option<Checked> {
     }
     let error = device.create_image(&request()).unwrap_err();
     assert_eq!(error, ImageError::Unsupported);
-    println!("SKIPPED: the device has no images with DRM format modifiers");
+    skip_dma_buf("the device has no images with DRM format modifiers");
     None
 }
 
@@ -204,7 +204,7 @@ fn memory_type_that_images_cannot_have_is_refused() {
 fn exported_linear_image_is_rows_of_pixels_for_others() {
     let Some(device) = with_images() else { return };
     if !is_linear_and_shared(&device) {
-        println!("SKIPPED: the device does not export linear images");
+        skip_dma_buf("the device does not export linear images");
         return;
     }
     let image = device
@@ -268,7 +268,7 @@ fn linear_image_is_copied_as_bytes_or_refused() {
 fn bytes_of_exported_image_outlive_it() {
     let Some(device) = with_images() else { return };
     if !is_linear_and_shared(&device) {
-        println!("SKIPPED: the device does not export linear images");
+        skip_dma_buf("the device does not export linear images");
         return;
     }
     let image = device
@@ -284,4 +284,9 @@ fn bytes_of_exported_image_outlive_it() {
     drop(image);
     drop(device);
     assert_eq!(peek(&outside, 7), b"picture");
+}
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
 }

@@ -304,3 +304,8 @@ fn read_write_sharing_between_two_devices_of_one_driver() {
 
     assert!(read(&target, LEN).iter().all(|byte| *byte == 0x66));
 }
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
+}

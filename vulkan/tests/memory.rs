@@ -274,3 +274,8 @@ fn budget_is_respected_with_and_without_the_drivers_help() {
         visible(&device, "fits again", 4096, ExportNeed::None);
     }
 }
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
+}

@@ -315,3 +315,8 @@ fn threads_transfer_at_the_same_time() {
         });
     }
 }
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
+}
