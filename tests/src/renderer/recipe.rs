@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use coherd::mapping_type::MappingType;
 use coherd::renderer::{Export, ExportMemory};
+use coherd_blob::MapInfo;
 use coherd_blob::backing::ExportKind;
 use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
@@ -49,13 +51,19 @@ pub struct Recipe {
     pub file: FileKind,
     /// The `map_info` that the renderer reports, any bits.
     pub map_info: u32,
+    /// Whether the renderer knows that, rather than guesses it.
+    pub known: bool,
 }
+
+/// The bit of `blob_id` for [`Recipe::known`].
+const KNOWN: u64 = 0x80;
 
 impl Recipe {
     /// A cached blob of shared memory.
     pub const SHM: Self = Self {
         file: FileKind::Shm,
         map_info: 1,
+        known: false,
     };
 
     /// A cached blob of each kind.
@@ -76,15 +84,30 @@ impl Recipe {
 
     /// The number the guest gives to RESOURCE_CREATE_BLOB.
     pub fn blob_id(self) -> u64 {
-        u64::from(self.map_info) << 8 | self.file as u64
+        let known = if self.known { KNOWN } else { 0 };
+        u64::from(self.map_info) << 8 | known | self.file as u64
     }
 
     pub(super) fn from_blob_id(blob_id: u64) -> Option<Self> {
-        let kind = usize::try_from(blob_id & 0xff).ok()?;
+        let kind = usize::try_from(blob_id & 0xff & !KNOWN).ok()?;
         Some(Self {
             file: *KINDS.get(kind)?,
             map_info: u32::try_from(blob_id >> 8).ok()?,
+            known: blob_id & KNOWN != 0,
         })
+    }
+
+    fn memory(self) -> ExportMemory {
+        if !self.known {
+            return ExportMemory::Guessed(self.map_info);
+        }
+        let told = MapInfo::from_renderer(self.map_info);
+        ExportMemory::Decided(told.map(|told| MappingType {
+            told,
+            coherent: true,
+            file: Some(MapInfo::Cached),
+            effective: None,
+        }))
     }
 
     /// The memory, and what the daemon gets of it.
@@ -123,7 +146,7 @@ impl Recipe {
         let export = exported.map(|fd| Export {
             fd,
             kind,
-            memory: ExportMemory::Guessed(self.map_info),
+            memory: self.memory(),
         });
         Ok((Memory { fd, offset, size }, export))
     }
