@@ -32,6 +32,8 @@ mod allocation;
 mod blob;
 mod context;
 mod device;
+#[cfg(test)]
+mod fake;
 mod fence;
 mod guard;
 mod host;
@@ -41,6 +43,8 @@ mod mapping;
 mod memory;
 mod open_ranges;
 mod share;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod transport;
 mod uapi;

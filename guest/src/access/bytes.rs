@@ -155,7 +155,7 @@ mod tests {
 
     fn pattern(len: usize) -> Vec<u8> {
         (0..len)
-            .map(|place| (place * 7 + place / 251) as u8)
+            .map(|place| ((place * 7 + place / 251) % 256).try_into().unwrap())
             .collect()
     }
 
