@@ -111,26 +111,20 @@ pub type ReadWriteGuard<'m> = Guard<'m, ReadWrite>;
 #[must_use = "the access is over when the guard is dropped"]
 pub struct Guard<'m, A: Kind> {
     bytes: Bytes<'m>,
-    bracket: Option<Bracket<'m>>,
+    bracket: Option<Bracket>,
     kind: PhantomData<A>,
 }
 
 impl<'m, A: Kind> Guard<'m, A> {
     /// Begins an access to `bytes`, which are those of `range`.
     pub(crate) fn begin(
-        blob: &'m Arc<Blob>,
+        blob: &Arc<Blob>,
         bytes: Bytes<'m>,
         range: Range<usize>,
     ) -> Result<Self, AccessError> {
-        // An empty range would mean all of the blob to the host.
-        let bracketed = blob.memory.needs_sync && !range.is_empty();
-        let bracket = bracketed
-            .then(|| Bracket::begin(blob, range, A::ACCESS))
-            .transpose()?;
-        fence(Ordering::SeqCst);
         Ok(Self {
             bytes,
-            bracket,
+            bracket: Bracket::begin(blob, range, A::ACCESS)?,
             kind: PhantomData,
         })
     }
@@ -218,19 +212,30 @@ impl<A: Writes> Guard<'_, A> {
 
 /// What the host knows as an access, from START to END.
 #[derive(Debug)]
-struct Bracket<'m> {
-    blob: &'m Arc<Blob>,
+pub(crate) struct Bracket {
+    blob: Arc<Blob>,
     command: command::Sync,
     open: OpenRange,
     ended: bool,
 }
 
-impl<'m> Bracket<'m> {
-    fn begin(
-        blob: &'m Arc<Blob>,
+impl Bracket {
+    /// Sends START, if the memory needs it.
+    pub fn begin(
+        blob: &Arc<Blob>,
         range: Range<usize>,
         access: Access,
-    ) -> Result<Self, AccessError> {
+    ) -> Result<Option<Self>, AccessError> {
+        // An empty range would mean all of the blob to the host.
+        let bracket = match blob.memory.needs_sync && !range.is_empty() {
+            true => Some(Self::start(blob, range, access)?),
+            false => None,
+        };
+        fence(Ordering::SeqCst);
+        Ok(bracket)
+    }
+
+    fn start(blob: &Arc<Blob>, range: Range<usize>, access: Access) -> Result<Self, AccessError> {
         let atom = blob.shared.host.atom_size;
         let bounds = to_u64(range.start)..to_u64(range.end);
         let open = OpenRange::new(bounds.clone(), access.contains(Access::WRITE), atom);
@@ -238,7 +243,7 @@ impl<'m> Bracket<'m> {
             return Err(AccessError::InUse { range, atom });
         }
         let mut bracket = Self {
-            blob,
+            blob: Arc::clone(blob),
             command: command::Sync {
                 resource_id: blob.handle.resource_id.into(),
                 flags: access.bits().into(),
@@ -260,7 +265,8 @@ impl<'m> Bracket<'m> {
         }
     }
 
-    fn end(mut self) -> Result<(), AccessError> {
+    /// Sends END and waits.
+    pub fn end(mut self) -> Result<(), AccessError> {
         self.ended = true;
         let ended = self.blob.shared.call(opcode::SYNC, &self.end_command());
         ended.map(|_| ()).map_err(AccessError::End)
@@ -275,7 +281,7 @@ impl<'m> Bracket<'m> {
     }
 }
 
-impl Drop for Bracket<'_> {
+impl Drop for Bracket {
     fn drop(&mut self) {
         if !self.ended {
             fence(Ordering::SeqCst);

@@ -6,5 +6,7 @@
 pub mod calls;
 mod numbers;
 mod structs;
+#[cfg(test)]
+mod tests;
 
 pub use calls::{BlobFlags, BlobHandle, Parameter};
