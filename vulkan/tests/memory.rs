@@ -1,5 +1,7 @@
 //! Memory by property, through the eyes of CPU and GPU.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use coherd_protocol::blob_context::command::BufferUsage;
@@ -217,7 +219,8 @@ fn properties_that_no_type_has_are_refused() {
 
 #[test]
 fn heaps_count_what_is_allocated_and_freed() {
-    for without in [&[][..], &["VK_EXT_memory_budget"][..]] {
+    // What a driver counts may be all of the system's memory, and lag behind.
+    for (without, exact) in [(&[][..], false), (&["VK_EXT_memory_budget"][..], true)] {
         let Some(device) = Checked::open_without(without) else {
             return;
         };
@@ -230,8 +233,11 @@ fn heaps_count_what_is_allocated_and_freed() {
         drop(memory);
         let after = used();
 
-        assert!(during >= before + (60 << 20), "{before} {during}");
-        assert!(after + (60 << 20) <= during, "{during} {after}");
+        assert!(during >= 64 << 20, "{during}");
+        if exact {
+            assert_eq!((before, after), (0, 0));
+            assert!(during < 65 << 20, "{during}");
+        }
     }
 }
 
@@ -267,4 +273,9 @@ fn budget_is_respected_with_and_without_the_drivers_help() {
         all.clear();
         visible(&device, "fits again", 4096, ExportNeed::None);
     }
+}
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
 }
