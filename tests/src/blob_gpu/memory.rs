@@ -89,13 +89,13 @@ impl FileMemory {
         fcntl_dupfd_cloexec(&*self.cpu.0, 0).map_err(|_| Status::OutOfHostMemory)
     }
 
-    pub(super) fn to_gpu(&self, range: Range<u64>) {
+    pub(super) fn send(&self, range: Range<u64>) {
         if let Some(device) = &self.device {
             carry(&self.cpu, device, range);
         }
     }
 
-    pub(super) fn from_gpu(&self, range: Range<u64>) {
+    pub(super) fn fetch(&self, range: Range<u64>) {
         if let Some(device) = &self.device {
             carry(device, &self.cpu, range);
         }

@@ -197,13 +197,13 @@ impl Memory for FileMemory {
 
     fn flush(&self, range: Range<u64>) -> Result<(), AccessError> {
         self.gpu().call(Call::Flush).map_err(access_error)?;
-        self.to_gpu(range);
+        self.send(range);
         Ok(())
     }
 
     fn invalidate(&self, range: Range<u64>) -> Result<(), AccessError> {
         self.gpu().call(Call::Invalidate).map_err(access_error)?;
-        self.from_gpu(range);
+        self.fetch(range);
         Ok(())
     }
 }
