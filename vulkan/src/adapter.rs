@@ -29,6 +29,8 @@ pub struct Adapter {
     pub name: String,
     /// How it renders.
     pub kind: AdapterKind,
+    /// Whether the GPU shares the CPU's memory; `None` if it is not told.
+    pub integrated: Option<bool>,
     /// PCI vendor or Khronos vendor id.
     pub vendor_id: u32,
     /// Vendor's device id.

@@ -133,6 +133,7 @@ mod tests {
         Adapter {
             name: name.into(),
             kind,
+            integrated: None,
             vendor_id: 0x1002,
             device_id: 1,
             render_node: minor.map(|minor| RenderNode { major: 226, minor }),

@@ -156,7 +156,7 @@ fn value_that_does_not_work_is_refused_with_its_line_and_what_does() {
             3,
             "from 400 to 8192",
         ),
-        ("renderer = 'gl'", 1, "`venus` or `2d`"),
+        ("renderer = 'gl'", 1, "one of `venus`, `blob`, `2d`"),
         ("log-level = 'loud'", 1, "`trace`"),
         ("mem-slots = 'yes'", 1, "a boolean"),
         ("on-type-mismatch = 'no'", 1, "refuse or prefer-cached"),

@@ -7,13 +7,13 @@ use coherd_blob::WindowError;
 use coherd_protocol::gpu::wire::{CreateBlob, MapBlob, MemEntry};
 use coherd_protocol::gpu::{Features, GpuError, Response, blob_mem};
 
-use super::charge::{Charge, account};
+use super::charge::account;
 use super::context::State;
 use super::quota::{Quota, Scope};
 use super::resource::{HostBlob, Kind, Resource};
 use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
-use crate::renderer::{BlobRequest, RendererError};
+use crate::renderer::{BlobRequest, Export, RendererError};
 use crate::window::HostWindowError;
 
 bitflags! {
@@ -50,7 +50,22 @@ impl Device {
     ) -> Result {
         self.require_blobs()?;
         let id = request.resource_id.get();
-        self.check_new_resource(id)?;
+        self.check_resource_id(id)?;
+        let wanted = BlobRequest {
+            ctx_id,
+            resource_id: id,
+            blob_mem: request.blob_mem.get(),
+            blob_flags: request.blob_flags.get(),
+            blob_id: request.blob_id.get(),
+            size: request.size.get(),
+        };
+        let reserved = match wanted.blob_mem {
+            blob_mem::GUEST => None,
+            _ => self.renderer.reserved(&wanted),
+        };
+        if reserved.is_none() {
+            self.check_room_for_resource()?;
+        }
         let flags = BlobFlags::from_bits(request.blob_flags.get())
             .ok_or(GpuError::BadField("blob flags"))?;
         let size = request.size.get();
@@ -76,7 +91,7 @@ impl Device {
             blob_mem::HOST3D | blob_mem::HOST3D_GUEST => {
                 // The list is checked first: what the renderer makes would have to go again.
                 let backing = self.resolve_blob(request, entries, memory)?;
-                let blob = self.render_blob(ctx_id, request, flags)?;
+                let blob = self.render_blob(&wanted, reserved, flags)?;
                 Resource {
                     backing: backing.map(Arc::new),
                     ..Resource::new(Kind::HostBlob(blob))
@@ -110,6 +125,7 @@ impl Device {
         self.books.take(charge.quota, charge.amount, account)?;
         match self.window.map(request.offset.get(), record.backing()) {
             Ok(mapping) => {
+                record.note_mapped();
                 blob.mapping = Some(mapping);
                 Ok(Response::MapInfo(told.to_wire()))
             }
@@ -159,10 +175,14 @@ impl Device {
         let Some(mapping) = blob.mapping else {
             return Ok(());
         };
-        match self.window.unmap(mapping) {
-            Err(HostWindowError::Stopped) => return Err(Refusal::Stopped),
-            // The window keeps a range the VMM holds on to; the resource is rid of it.
-            Ok(()) | Err(_) => blob.mapping = None,
+        let unmapped = self.window.unmap(mapping);
+        if matches!(unmapped, Err(HostWindowError::Stopped)) {
+            return Err(Refusal::Stopped);
+        }
+        // The window keeps a range the VMM holds on to; the resource is rid of it.
+        blob.mapping = None;
+        if let Some(record) = &blob.record {
+            record.note_unmapped(unmapped.is_ok());
         }
         let charge = blob.mapping_charge();
         self.give_back(charge);
@@ -183,54 +203,47 @@ impl Device {
         self.resolve(id, entries, size, memory).map(Some)
     }
 
-    /// Has the renderer make a blob from an object of a context.
+    /// Has the renderer make a blob from an object of a context, which counts for `reserved` bytes
+    /// if it counts already.
     fn render_blob(
         &mut self,
-        ctx_id: u32,
-        request: &CreateBlob,
+        wanted: &BlobRequest,
+        reserved: Option<u64>,
         flags: BlobFlags,
     ) -> std::result::Result<HostBlob, Refusal> {
         self.require(Features::VIRGL, "VIRGL")?;
+        let (id, ctx_id) = (wanted.resource_id, wanted.ctx_id);
         let context = self.context(ctx_id)?;
         match context.state {
             State::Rendered => {}
             State::Lost => return Err(GpuError::ContextLost(ctx_id).into()),
             State::Inert => return Err(GpuError::Renderer.into()),
         }
-        let id = request.resource_id.get();
         let mut blob = HostBlob {
-            size: request.size.get(),
-            shadowed: request.blob_mem.get() == blob_mem::HOST3D_GUEST,
+            size: wanted.size,
+            shadowed: wanted.blob_mem == blob_mem::HOST3D_GUEST,
             owner: Some(context.owner(ctx_id)),
             record: None,
             mappable: flags.contains(BlobFlags::MAPPABLE),
             mapping: None,
         };
-        let wanted = BlobRequest {
-            ctx_id,
-            resource_id: id,
-            blob_mem: request.blob_mem.get(),
-            blob_flags: request.blob_flags.get(),
-            blob_id: request.blob_id.get(),
-            size: blob.size,
-        };
-        let reserved = self.renderer.reserved(&wanted);
-        let charge = blob.charge();
-        self.check(Charge {
-            amount: charge.amount.saturating_sub(reserved),
-            ..charge
-        })?;
+        if reserved.is_none() {
+            self.check(blob.charge())?;
+        }
         let export = self
             .renderer
-            .create_blob(&wanted)
-            .map_err(|error| self.refuse_blob(&wanted, &error))?;
-        if let Some(context) = self.contexts.get_mut(&ctx_id) {
-            context.release(reserved, &mut self.books);
+            .create_blob(wanted)
+            .map_err(|error| self.refuse_blob(wanted, &error))?;
+        if let (Some(bytes), Some(context)) = (reserved, self.contexts.get_mut(&ctx_id)) {
+            context.release(bytes, &mut self.books);
         }
+        let is_needed = |export: &Export| match export {
+            Export::File(_) => flags.intersects(BlobFlags::NEED_A_FILE),
+            Export::Record(_) => true,
+        };
         blob.record = export
-            .filter(|_| flags.intersects(BlobFlags::NEED_A_FILE))
-            .and_then(|export| self.check_export(&blob, id, export))
-            .map(Arc::new);
+            .filter(is_needed)
+            .and_then(|export| self.check_export(&blob, id, export));
         Ok(blob)
     }
 

@@ -39,8 +39,17 @@ pub struct Context {
     pub resources: HashSet<u32>,
     /// What it has, to be held against its quotas.
     pub account: Account,
-    /// Bytes of its objects that no resource was made from, which are in the account too.
-    pub reserved: u64,
+    /// Its objects that no resource was made from, which are in the accounts too.
+    pub reserved: Reserved,
+}
+
+/// Objects that no resource was made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// How many there are.
+    pub objects: u64,
+    /// Bytes of all together.
+    pub bytes: u64,
 }
 
 /// The context that something is charged to. It may be gone, and its id taken by another.
@@ -102,7 +111,7 @@ impl Device {
             serial: self.serial,
             resources: HashSet::new(),
             account: Account::default(),
-            reserved: 0,
+            reserved: Reserved::default(),
         };
         self.contexts.insert(id, context);
         Ok(Response::OkNoData)
@@ -248,10 +257,7 @@ impl Device {
             self.renderer.destroy_context(id);
         }
         context.state = State::Lost;
-        let reserved = std::mem::take(&mut context.reserved);
-        let account = &mut context.account;
-        self.books
-            .give_back(Quota::BlobBytes, reserved, Some(account));
+        context.release_all(&mut self.books);
         for resource_id in std::mem::take(&mut context.resources) {
             let account = &mut context.account;
             self.books.give_back(Quota::Attachments, 1, Some(account));

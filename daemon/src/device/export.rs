@@ -1,12 +1,14 @@
 //! What renderers export, checked before anybody maps it.
 
+use std::sync::Arc;
+
 use coherd_blob::Backing;
 
 use super::Device;
 use super::resource::HostBlob;
 use crate::coherence::BlobRecord;
 use crate::mapping_type::{MappingType, Outcome, Source};
-use crate::renderer::{Export, ExportMemory};
+use crate::renderer::Export;
 
 impl Device {
     /// What others may map of the export of `blob`, resource `id`, or `None`: the blob is still
@@ -16,17 +18,18 @@ impl Device {
         blob: &HostBlob,
         id: u32,
         export: Export,
-    ) -> Option<BlobRecord> {
-        match Backing::new(export.fd, export.kind, blob.size) {
+    ) -> Option<Arc<BlobRecord>> {
+        let file = match export {
+            Export::Record(record) => return Some(record),
+            Export::File(file) => file,
+        };
+        match Backing::new(file.fd, file.kind, blob.size) {
             Ok(backing) => {
-                let types = match export.memory {
-                    ExportMemory::Decided(types) => types,
-                    ExportMemory::Guessed(map_info) if blob.mappable => {
-                        self.judge_guess(id, &backing, map_info)
-                    }
-                    ExportMemory::Guessed(_) => None,
-                };
-                Some(BlobRecord::new(backing, types))
+                let types = blob
+                    .mappable
+                    .then(|| self.judge_guess(id, &backing, file.map_info))
+                    .flatten();
+                Some(Arc::new(BlobRecord::new(backing, types, None)))
             }
             Err(error) => {
                 self.report(&format_args!("resource {id} cannot be mapped: {error}"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use coherd_protocol::gpu::GpuError;
 
 use super::account::Bookkeeper;
-use super::context::Context;
+use super::context::{Context, Reserved};
 use super::quota::Quota;
 use super::resource::{Kind, Resource};
 use crate::memory::GuestRanges;
@@ -33,9 +33,12 @@ impl Scope for Lent<'_> {
     fn reserve(&mut self, bytes: u64) -> Result<(), GpuError> {
         let context = self.contexts.get_mut(&self.ctx_id);
         let context = context.ok_or(GpuError::UnknownContext(self.ctx_id))?;
+        self.books.check(Quota::Resources, 1, None)?;
         let account = &mut context.account;
         self.books.take(Quota::BlobBytes, bytes, Some(account))?;
-        context.reserved = context.reserved.saturating_add(bytes);
+        self.books.take(Quota::Resources, 1, None)?;
+        context.reserved.objects = context.reserved.objects.saturating_add(1);
+        context.reserved.bytes = context.reserved.bytes.saturating_add(bytes);
         Ok(())
     }
 
@@ -54,10 +57,25 @@ impl Scope for Lent<'_> {
 }
 
 impl Context {
-    /// Takes off bytes that were reserved for objects.
+    /// Takes off an object of so many bytes that was reserved.
     pub fn release(&mut self, bytes: u64, books: &mut Bookkeeper) {
-        let bytes = bytes.min(self.reserved);
-        self.reserved -= bytes;
+        let Reserved {
+            objects,
+            bytes: all,
+        } = self.reserved;
+        self.take_off(objects.min(1), bytes.min(all), books);
+    }
+
+    /// Takes off everything that was reserved.
+    pub fn release_all(&mut self, books: &mut Bookkeeper) {
+        let Reserved { objects, bytes } = self.reserved;
+        self.take_off(objects, bytes, books);
+    }
+
+    fn take_off(&mut self, objects: u64, bytes: u64, books: &mut Bookkeeper) {
+        self.reserved.objects -= objects;
+        self.reserved.bytes -= bytes;
+        books.give_back(Quota::Resources, objects, None);
         books.give_back(Quota::BlobBytes, bytes, Some(&mut self.account));
     }
 }

@@ -166,9 +166,20 @@ impl Device {
 
     /// Checks that a new resource may have this id and that there is room for one more.
     pub(super) fn check_new_resource(&mut self, id: u32) -> std::result::Result<(), Refusal> {
+        self.check_resource_id(id)?;
+        self.check_room_for_resource()
+    }
+
+    /// Checks that a new resource may have this id.
+    pub(super) fn check_resource_id(&self, id: u32) -> std::result::Result<(), Refusal> {
         if id == 0 || self.resources.contains_key(&id) {
             return Err(GpuError::ResourceIdInUse(id).into());
         }
+        Ok(())
+    }
+
+    /// Checks that there is room for one more resource.
+    pub(super) fn check_room_for_resource(&mut self) -> std::result::Result<(), Refusal> {
         Ok(self.check(Charge::vm(Quota::Resources, 1))?)
     }
 
@@ -221,6 +232,17 @@ impl Device {
 
     /// Drops every resource without a word to the VMM: the reset of the window comes after.
     pub(super) fn destroy_all_resources(&mut self) {
+        let vmm_unmaps = self.window.unmaps_on_reset();
+        for resource in self.resources.values() {
+            if let Kind::HostBlob(HostBlob {
+                record: Some(record),
+                mapping: Some(_),
+                ..
+            }) = &resource.kind
+            {
+                record.note_unmapped(vmm_unmaps);
+            }
+        }
         let ids: Vec<u32> = self.resources.keys().copied().collect();
         ids.into_iter().for_each(|id| self.destroy_resource(id));
         self.shrink();

@@ -145,11 +145,9 @@ impl Renderer for Dispatch {
         renderer.transfer(ctx_id, request, backing, direction)
     }
 
-    fn reserved(&self, blob: &BlobRequest) -> u64 {
-        let place = self.contexts.get(&blob.ctx_id);
-        place
-            .and_then(|place| self.renderers.get(*place))
-            .map_or(0, |renderer| renderer.reserved(blob))
+    fn reserved(&self, blob: &BlobRequest) -> Option<u64> {
+        let place = *self.contexts.get(&blob.ctx_id)?;
+        self.renderers.get(place)?.reserved(blob)
     }
 
     fn destroy_resource(&mut self, resource_id: u32) {

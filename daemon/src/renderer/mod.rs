@@ -3,9 +3,11 @@
 //! A renderer owns contexts of its capsets and the resources made from them. It stays in the
 //! device thread; only [`FenceSink`] leaves it. Several of them are one by [`Dispatch`].
 
+pub mod blob_context;
 mod dispatch;
 pub mod fence_sink;
 pub mod none;
+pub mod render_node;
 #[cfg(feature = "venus")]
 pub mod venus;
 
@@ -24,7 +26,6 @@ pub use fence_sink::FenceSink;
 use crate::coherence::BlobRecord;
 use crate::device::image::Direction;
 use crate::device::quota::Quota;
-use crate::mapping_type::MappingType;
 use crate::memory::GuestRanges;
 
 /// Why a renderer did not do what it was asked.
@@ -74,26 +75,27 @@ pub struct BlobRequest {
     pub size: u64,
 }
 
-/// What a renderer exports of a blob. Nothing in it has been checked.
+/// What a renderer gives out of a blob.
 #[derive(Debug)]
-pub struct Export {
+pub enum Export {
+    /// A file of another process.
+    File(ExportedFile),
+    /// What this process allocated, for which [`MappingTypes::decide_mapping`] was asked.
+    ///
+    /// [`MappingTypes::decide_mapping`]: crate::mapping_type::MappingTypes::decide_mapping
+    Record(Arc<BlobRecord>),
+}
+
+/// A file that another process exported. Nothing in it has been checked.
+#[derive(Debug)]
+pub struct ExportedFile {
     /// The file.
     pub fd: OwnedFd,
     /// What the renderer says it is.
     pub kind: ExportKind,
-    /// What the renderer says of its memory.
-    pub memory: ExportMemory,
-}
-
-/// What a renderer says of a blob's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportMemory {
-    /// A `map_info` that it guesses, with whatever bits it puts beside the cacheability.
-    Guessed(u32),
-    /// [`MappingTypes::decide_mapping`] was asked about it; `None` if it must not be mapped.
-    ///
-    /// [`MappingTypes::decide_mapping`]: crate::mapping_type::MappingTypes::decide_mapping
-    Decided(Option<MappingType>),
+    /// The `map_info` that the renderer guesses, with whatever bits it puts beside the
+    /// cacheability.
+    pub map_info: u32,
 }
 
 /// What a context can reach of its device while its commands are executed.
@@ -101,14 +103,14 @@ pub trait Scope {
     /// Guest memory of a blob in guest memory alone that is attached to the context.
     fn guest_memory(&self, resource_id: u32) -> Option<Arc<GuestRanges>>;
 
-    /// Counts bytes of an object of the context that no resource was made from, which
-    /// [`Renderer::reserved`] tells of until one is.
+    /// Counts an object of the context that no resource was made from, and its bytes.
+    /// [`Renderer::reserved`] tells of it until one is.
     ///
     /// # Errors
     /// [`GpuError::Quota`], counted and logged.
     fn reserve(&mut self, bytes: u64) -> Result<(), GpuError>;
 
-    /// Takes off what [`Scope::reserve`] counted for an object that is gone.
+    /// Takes off what [`Scope::reserve`] counted for an object of so many bytes that is gone.
     fn release(&mut self, bytes: u64);
 
     /// Whether there may be one more of what the renderer counts itself: the VM has `vm` of it
@@ -124,7 +126,7 @@ pub trait Renderer {
     /// The capsets, which do not change.
     fn capsets(&self) -> &[Capset];
 
-    /// Every memory type of the drivers that blobs with [`ExportMemory::Guessed`] may come from,
+    /// Every memory type of the drivers that [`Export::File`] may come from,
     /// if they are known.
     fn memory_types(&self) -> Option<&[MemoryProperties]> {
         None
@@ -174,10 +176,11 @@ pub trait Renderer {
         Err(RendererError::Unsupported("a transfer"))
     }
 
-    /// Bytes that the object of a blob to be made counts for already, by [`Scope::reserve`].
-    fn reserved(&self, blob: &BlobRequest) -> u64 {
+    /// Bytes that the object of a blob to be made counts for already, by [`Scope::reserve`];
+    /// `None` if it does not count.
+    fn reserved(&self, blob: &BlobRequest) -> Option<u64> {
         let _ = blob;
-        0
+        None
     }
 
     /// Takes over a blob of another renderer under its resource id, once, so that its own

@@ -1,11 +1,13 @@
 //! The files behind blobs, good and bad.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
+use coherd::coherence::BlobRecord;
 use coherd::mapping_type::MappingType;
-use coherd::renderer::{Export, ExportMemory};
-use coherd_blob::MapInfo;
+use coherd::renderer::{Export, ExportedFile};
 use coherd_blob::backing::ExportKind;
+use coherd_blob::{Backing, MapInfo};
 use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
 
@@ -97,17 +99,23 @@ impl Recipe {
         })
     }
 
-    fn memory(self) -> ExportMemory {
+    fn export(self, fd: OwnedFd, kind: ExportKind, size: u64) -> Option<Export> {
         if !self.known {
-            return ExportMemory::Guessed(self.map_info);
+            return Some(Export::File(ExportedFile {
+                fd,
+                kind,
+                map_info: self.map_info,
+            }));
         }
-        let told = MapInfo::from_renderer(self.map_info);
-        ExportMemory::Decided(told.map(|told| MappingType {
+        let types = MapInfo::from_renderer(self.map_info).map(|told| MappingType {
             told,
             coherent: true,
             file: Some(MapInfo::Cached),
             effective: None,
-        }))
+        });
+        let backing = Backing::new(fd, kind, size).ok()?;
+        let record = BlobRecord::new(backing, types, None);
+        Some(Export::Record(Arc::new(record)))
     }
 
     /// The memory, and what the daemon gets of it.
@@ -143,11 +151,7 @@ impl Recipe {
             FileKind::ReadOnly => Some(read_only(&fd)?),
             _ => Some(fcntl_dupfd_cloexec(&fd, 0)?),
         };
-        let export = exported.map(|fd| Export {
-            fd,
-            kind,
-            memory: self.memory(),
-        });
+        let export = exported.and_then(|fd| self.export(fd, kind, size));
         Ok((Memory { fd, offset, size }, export))
     }
 }

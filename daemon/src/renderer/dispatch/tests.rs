@@ -154,7 +154,7 @@ fn memfd() -> OwnedFd {
 
 fn record() -> BlobRecord {
     let backing = Backing::new(memfd(), ExportKind::Shm, 4096).unwrap();
-    BlobRecord::new(backing, None)
+    BlobRecord::new(backing, None, None)
 }
 
 fn blob(ctx_id: u32, resource_id: u32) -> BlobRequest {

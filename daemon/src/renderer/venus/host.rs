@@ -1,16 +1,16 @@
 //! What of the host Venus renders with: a Vulkan device and the render server's program.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use coherd_blob::MemoryProperties;
-use coherd_vulkan::{Adapter, AdapterKind, EnumerateError, RenderNode, SelectError};
+use coherd_vulkan::{Adapter, AdapterKind, EnumerateError, SelectError};
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Venus;
 use super::hiding::{HiddenExtensions, HidingError};
+use crate::renderer::render_node::{RenderNodeError, render_node as find_node};
 use crate::renderer::{FenceSink, RendererError};
 
 /// Where distributions put the render server.
@@ -31,13 +31,8 @@ pub enum HostError {
     #[error("cannot use Vulkan on this host")]
     Enumerate(#[from] EnumerateError),
     /// The render node is not one.
-    #[error("{path} is not a DRM render node")]
-    RenderNode {
-        /// The path.
-        path: PathBuf,
-        /// Why it could not be looked at; `None` if it is something else.
-        source: Option<std::io::Error>,
-    },
+    #[error(transparent)]
+    RenderNode(#[from] RenderNodeError),
     /// No device fits.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -72,7 +67,7 @@ impl Host {
     /// See [`HostError`].
     pub fn find(render_node: Option<&Path>) -> Result<Self, HostError> {
         let server = find_server()?;
-        let node = render_node.map(device_number).transpose()?;
+        let node = render_node.map(find_node).transpose()?;
         let adapters = coherd_vulkan::enumerate()?;
         let adapter = coherd_vulkan::select(&adapters, node)?.clone();
         match adapter.kind {
@@ -151,20 +146,4 @@ fn find_server() -> Result<PathBuf, HostError> {
         .map(PathBuf::from)
         .find(|path| path.is_file())
         .ok_or(HostError::NoServer)
-}
-
-fn device_number(path: &Path) -> Result<RenderNode, HostError> {
-    let failed = |source| HostError::RenderNode {
-        path: path.into(),
-        source,
-    };
-    let metadata = std::fs::metadata(path).map_err(|error| failed(Some(error)))?;
-    if !metadata.file_type().is_char_device() {
-        return Err(failed(None));
-    }
-    let number = metadata.rdev();
-    Ok(RenderNode {
-        major: rustix::fs::major(number),
-        minor: rustix::fs::minor(number),
-    })
 }

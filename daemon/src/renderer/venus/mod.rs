@@ -30,7 +30,7 @@ use self::foreign::{ForeignError, ForeignResources};
 pub use self::host::{Host, HostError};
 use self::server::RenderServer;
 use self::watch::WorkerWatch;
-use super::{BlobRequest, Capset, Export, ExportMemory, FenceSink, Renderer, RendererError, Scope};
+use super::{BlobRequest, Capset, Export, ExportedFile, FenceSink, Renderer, RendererError, Scope};
 use crate::coherence::BlobRecord;
 
 impl From<RutabagaError> for RendererError {
@@ -142,11 +142,11 @@ impl Renderer for Venus {
             _ => return Ok(None),
         };
         let map_info = self.rutabaga.map_info(blob.resource_id).unwrap_or(0);
-        Ok(Some(Export {
+        Ok(Some(Export::File(ExportedFile {
             fd: owned_fd(handle.os_handle),
             kind,
-            memory: ExportMemory::Guessed(map_info),
-        }))
+            map_info,
+        })))
     }
 
     fn import(&mut self, resource_id: u32, blob: &BlobRecord) -> Result<(), RendererError> {
