@@ -66,7 +66,10 @@ pub enum DeviceError {
 /// Why a device will not do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unsuitable {
-    /// Not a DRM device, or not a virtio-gpu.
+    /// No DRM device.
+    #[error("not a DRM device")]
+    NotDrm,
+    /// Not a virtio-gpu.
     #[error("of the driver {0:?}, not a virtio-gpu")]
     Driver(String),
     /// The kernel is too old.
@@ -181,9 +184,10 @@ fn render_nodes(folder: &Path) -> Vec<PathBuf> {
 
 /// Why a device will not do, if so.
 fn inspect(fd: BorrowedFd<'_>) -> Option<Unsuitable> {
-    let driver = calls::driver_name(fd).unwrap_or_default();
-    if driver != DRIVER {
-        return Some(Unsuitable::Driver(driver));
+    match calls::driver_name(fd) {
+        Err(_) => return Some(Unsuitable::NotDrm),
+        Ok(driver) if driver != DRIVER => return Some(Unsuitable::Driver(driver)),
+        Ok(_) => {}
     }
     let has = |parameter| calls::parameter(fd, parameter).is_ok_and(|value| value != 0);
     if !has(Parameter::ContextInit) {
@@ -280,7 +284,7 @@ mod tests {
             matches!(
                 one,
                 DeviceError::Unsuitable {
-                    what: Unsuitable::Driver(_),
+                    what: Unsuitable::NotDrm,
                     ..
                 }
             ),

@@ -210,9 +210,10 @@ impl<A: Writes> Guard<'_, A> {
     }
 }
 
-/// What the host knows as an access, from START to END.
+/// What the host knows as an access, from START to END: what is inside a [`Guard`]. It ends as a
+/// guard does.
 #[derive(Debug)]
-pub(crate) struct Bracket {
+pub struct Bracket {
     blob: Arc<Blob>,
     command: command::Sync,
     open: OpenRange,
@@ -221,7 +222,7 @@ pub(crate) struct Bracket {
 
 impl Bracket {
     /// Sends START, if the memory needs it.
-    pub fn begin(
+    pub(crate) fn begin(
         blob: &Arc<Blob>,
         range: Range<usize>,
         access: Access,
@@ -265,7 +266,10 @@ impl Bracket {
         }
     }
 
-    /// Sends END and waits.
+    /// Ends the access and waits until the host has done so.
+    ///
+    /// # Errors
+    /// [`AccessError::End`]
     pub fn end(mut self) -> Result<(), AccessError> {
         self.ended = true;
         let ended = self.blob.shared.call(opcode::SYNC, &self.end_command());

@@ -23,7 +23,8 @@
 //! ```
 //!
 //! The format of commands and replies is that of `docs/blob-context.md`; the kernel's interface is
-//! that of `virtgpu_drm.h`, from Linux 5.16 on. For C there is `include/coherd-guest.h`.
+//! that of `virtgpu_drm.h`, from Linux 5.16 on. For C there are `include/coherd-guest.h` and the crate
+//! `coherd-guest-c`.
 
 #![deny(unsafe_code)]
 
@@ -55,8 +56,8 @@ pub use coherd_protocol::blob_context::Status;
 pub use context::{CallError, Context, OpenError, Options, Pending, Reply};
 pub use device::{DeviceError, Unsuitable};
 pub use guard::{
-    AccessError, Guard, Kind, Read, ReadGuard, ReadWrite, ReadWriteGuard, Reads, Write, WriteGuard,
-    Writes,
+    AccessError, Bracket, Guard, Kind, Read, ReadGuard, ReadWrite, ReadWriteGuard, Reads, Write,
+    WriteGuard, Writes,
 };
 pub use host::{Format, Heap, Host, HostError};
 pub use image::{Image, ImageError, ImageRequest, ImageUsage, LINEAR, Plane};

@@ -9,8 +9,8 @@ use thiserror::Error;
 use crate::access::{Bytes, RangeError, SharedMap};
 use crate::allocation::Allocation;
 use crate::blob::Blob;
-use crate::guard::{AccessError, Guard, ReadGuard, ReadWriteGuard, WriteGuard};
-use crate::memory::{Caching, Memory};
+use crate::guard::{AccessError, Bracket, Guard, Kind, ReadGuard, ReadWriteGuard, WriteGuard};
+use crate::memory::{Access, Caching, Memory};
 
 /// Why a blob is not mapped.
 #[derive(Debug, Error)]
@@ -128,10 +128,20 @@ impl Mapping {
         }
     }
 
-    fn begin<A: crate::guard::Kind>(
+    /// Begins an access without a guard, for programs that use the addresses of
+    /// [`Self::without_sync`]. `None` if the memory needs no bracket.
+    ///
+    /// # Errors
+    /// [`AccessError`]
+    pub fn bracket(
         &self,
         range: impl RangeBounds<usize>,
-    ) -> Result<Guard<'_, A>, AccessError> {
+        access: Access,
+    ) -> Result<Option<Bracket>, AccessError> {
+        Bracket::begin(&self.blob, self.resolve(&range)?, access)
+    }
+
+    fn begin<A: Kind>(&self, range: impl RangeBounds<usize>) -> Result<Guard<'_, A>, AccessError> {
         let range = self.resolve(&range)?;
         let bytes = self.without_sync().part(range.clone())?;
         Guard::begin(&self.blob, bytes, range)
