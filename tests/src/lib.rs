@@ -1,6 +1,7 @@
 //! Test harness of coherd.
 
 pub mod conformance;
+pub mod dma_buf;
 pub mod driver;
 pub mod frontend;
 pub mod guest;

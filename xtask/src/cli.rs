@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::coherd;
 use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
+use crate::dma_buf;
 use crate::fuzz::{self, FuzzArgs};
 use crate::lab::enter::{Plan, enter};
 use crate::lab::{Lab, LabError};
@@ -39,6 +40,11 @@ enum Task {
     Conformance(ConformanceArgs),
     /// Run everything CI runs
     Test,
+    /// Run tests where there are real dma-bufs: in a guest whose kernel makes them without a GPU
+    DmaBuf {
+        /// Run only the tests whose name contains this
+        filter: Option<String>,
+    },
     /// Feed the daemon's rooms inputs that a fuzzer makes up
     Fuzz(FuzzArgs),
     /// Boot a guest, reboot it and stop it
@@ -84,6 +90,11 @@ impl Cli {
             }
             Task::Conformance(args) => Ok(success(conformance::run(&args, &progress)?)),
             Task::Test => Ok(success(test::run(&progress)?)),
+            Task::DmaBuf { filter } => {
+                let tally = dma_buf::run(&Lab::ensure(&progress)?, filter.as_deref(), &progress)?;
+                println!("{tally}");
+                Ok(success(tally.failed == 0))
+            }
             Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;

@@ -3,8 +3,9 @@
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
-use super::tally::Tally;
 use crate::lab::Lab;
+use crate::tally::Tally;
+use crate::test_programs::OPTIONS;
 
 /// Why a step could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -14,108 +15,96 @@ pub struct CargoError {
     source: io::Error,
 }
 
+const TEST: &str = "test";
+
+/// Makes tests fail where there is no Vulkan.
+const VULKAN: (&str, &str) = ("COHERD_REQUIRE_VULKAN", "1");
+
 /// One call of cargo.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// What it is for.
     pub name: &'static str,
-    arguments: &'static [&'static str],
-    /// Its output has the results of many tests, rather than being one.
-    tests: bool,
+    subcommand: &'static str,
+    options: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
 }
 
 impl Step {
     /// Steps that need nothing but Rust.
     pub const ON_HOST: [Self; 4] = [
-        Self {
-            name: "format",
-            arguments: &["fmt", "--all", "--check"],
-            tests: false,
-        },
-        Self {
-            name: "lints",
-            arguments: &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            tests: false,
-        },
-        Self {
-            name: "documentation",
-            arguments: &[
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ],
-            tests: false,
-        },
-        Self {
-            name: "unit and integration tests",
-            arguments: &["test", "--workspace", "--no-fail-fast"],
-            tests: true,
-        },
+        Self::new("format", "fmt", &["--all", "--check"]),
+        Self::new("lints", "clippy", &["--workspace", "--all-targets"]),
+        Self::new(
+            "documentation",
+            "doc",
+            &["--workspace", "--no-deps", "--document-private-items"],
+        ),
+        Self::new("unit and integration tests", TEST, &["--workspace"]),
     ];
 
-    /// Steps that need virglrenderer, or a C++ compiler.
+    /// Steps that need virglrenderer, a Vulkan driver or a C++ compiler.
     pub const IN_LAB: [Self; 6] = [
-        Self {
-            name: "lints with Venus",
-            arguments: &[
-                "clippy",
+        Self::new(
+            "lints with Venus",
+            "clippy",
+            &[
                 "--package=coherd",
                 "--package=coherd-tests",
                 "--all-targets",
                 "--features=coherd/venus,coherd-tests/venus",
-                "--",
-                "-D",
-                "warnings",
             ],
-            tests: false,
-        },
-        Self {
-            name: "documentation with Venus",
-            arguments: &["doc", "--package=coherd", "--features=venus", "--no-deps"],
-            tests: false,
-        },
-        Self {
-            name: "the Vulkan layer",
-            arguments: &["build", "--package=coherd-layer"],
-            tests: false,
-        },
-        Self {
-            name: "format of the fuzz targets",
-            arguments: &["fmt", "--manifest-path=tests/fuzz/Cargo.toml", "--check"],
-            tests: false,
-        },
-        Self {
-            name: "lints of the fuzz targets",
-            arguments: &[
-                "clippy",
-                "--manifest-path=tests/fuzz/Cargo.toml",
-                "--locked",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            tests: false,
-        },
-        Self {
-            name: "unit and integration tests with Venus",
-            arguments: &[
-                "test",
-                "--package=coherd",
-                "--package=coherd-tests",
-                "--features=coherd/venus,coherd-tests/venus",
-                "--no-fail-fast",
-            ],
-            tests: true,
-        },
+        ),
+        Self::new(
+            "documentation with Venus",
+            "doc",
+            &["--package=coherd", "--features=venus", "--no-deps"],
+        ),
+        Self::new("the Vulkan layer", "build", &["--package=coherd-layer"]),
+        Self::new(
+            "format of the fuzz targets",
+            "fmt",
+            &["--manifest-path=tests/fuzz/Cargo.toml", "--check"],
+        ),
+        Self::new(
+            "lints of the fuzz targets",
+            "clippy",
+            &["--manifest-path=tests/fuzz/Cargo.toml", "--locked"],
+        ),
+        Self::new("unit and integration tests with Venus", TEST, OPTIONS).with(&[VULKAN]),
     ];
+
+    const fn new(
+        name: &'static str,
+        subcommand: &'static str,
+        options: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            subcommand,
+            options,
+            environment: &[],
+        }
+    }
+
+    const fn with(mut self, environment: &'static [(&'static str, &'static str)]) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Whether its output has the results of many tests, rather than being one.
+    fn has_tests(&self) -> bool {
+        self.subcommand == TEST
+    }
+
+    fn arguments(&self) -> Vec<&'static str> {
+        let end: &[&str] = match self.subcommand {
+            TEST => &["--no-fail-fast", "--", "--show-output"],
+            "clippy" => &["--", "-D", "warnings"],
+            _ => &[],
+        };
+        [&[self.subcommand], self.options, end].concat()
+    }
 
     /// Runs the step on this machine.
     ///
@@ -124,7 +113,7 @@ impl Step {
     pub fn run_on_host(&self, tally: &mut Tally) -> Result<(), CargoError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.args(self.arguments);
+        command.args(self.arguments());
         self.run(command, tally)
     }
 
@@ -133,7 +122,7 @@ impl Step {
     /// # Errors
     /// As [`Step::run_on_host`].
     pub fn run_in_lab(&self, lab: &Lab, tally: &mut Tally) -> Result<(), CargoError> {
-        self.run(lab.cargo(self.arguments), tally)
+        self.run(lab.cargo(&self.arguments()), tally)
     }
 
     fn run(&self, mut command: Command, tally: &mut Tally) -> Result<(), CargoError> {
@@ -141,13 +130,14 @@ impl Step {
             step: self.name,
             source,
         };
-        let stdout = if self.tests {
+        let stdout = if self.has_tests() {
             Stdio::piped()
         } else {
             Stdio::inherit()
         };
         let mut child = command
             .env("RUSTDOCFLAGS", "-D warnings")
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(stdout)
             .spawn()
@@ -160,7 +150,7 @@ impl Step {
         print!("{output}");
         let before = *tally;
         tally.add_output(&output);
-        if !self.tests || (!passed && before.failed == tally.failed) {
+        if !self.has_tests() || (!passed && before.failed == tally.failed) {
             // The call itself is the test: as one that has no tests, or one that did not build.
             let count = if passed {
                 &mut tally.passed

@@ -1,0 +1,125 @@
+//! Test programs that cargo builds in the lab, to be run elsewhere than under cargo.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, LabError};
+
+/// Cargo's options for the tests in the lab: one set of packages and features, so that nothing is
+/// built twice.
+pub const OPTIONS: &[&str] = &[
+    "--package=coherd",
+    "--package=coherd-blob",
+    "--package=coherd-tests",
+    "--package=coherd-vulkan",
+    "--features=coherd/venus,coherd-tests/venus",
+];
+
+/// Why there are no test programs.
+#[derive(Debug, thiserror::Error)]
+pub enum TestProgramError {
+    /// The lab does not work.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// Cargo could not be started or listened to.
+    #[error("cannot run cargo in the lab")]
+    Cargo(#[from] std::io::Error),
+    /// They do not build; the compiler has said why.
+    #[error("the test programs do not build in the lab")]
+    Build,
+}
+
+/// One program, as cargo tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestProgram {
+    /// Its crate.
+    pub package: String,
+    /// Its target: the crate's library, or a file of the crate's `tests`.
+    pub target: String,
+    /// Where it is, inside the lab and its guests.
+    pub path: PathBuf,
+    /// Where cargo would start it: its crate's folder, inside the lab and its guests.
+    pub folder: PathBuf,
+}
+
+/// Builds the test programs that `cargo test` with [`OPTIONS`] would run.
+///
+/// # Errors
+/// See [`TestProgramError`].
+pub fn build(lab: &Lab) -> Result<Vec<TestProgram>, TestProgramError> {
+    lab.fetch_crates()?;
+    let mut cargo = lab
+        .cargo(&[
+            "test",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+            "--quiet",
+        ])
+        .args(OPTIONS)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut messages = String::new();
+    if let Some(pipe) = &mut cargo.stdout {
+        pipe.read_to_string(&mut messages)?;
+    }
+    if !cargo.wait()?.success() {
+        return Err(TestProgramError::Build);
+    }
+    Ok(messages.lines().filter_map(program).collect())
+}
+
+/// The program of one message of cargo, if it tells of one.
+fn program(message: &str) -> Option<TestProgram> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    let manifest = Path::new(message["manifest_path"].as_str()?);
+    // The end of an identifier is a name and a version, and the name may be that of the folder.
+    let id = message["package_id"].as_str()?;
+    let (folder, end) = id.rsplit_once('#')?;
+    let name = match end.split_once('@') {
+        Some((name, _)) => name,
+        None => folder.rsplit('/').next()?,
+    };
+    Some(TestProgram {
+        package: name.to_owned(),
+        target: message["target"]["name"].as_str()?.to_owned(),
+        path: message["executable"].as_str()?.into(),
+        folder: manifest.parent()?.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_test_programs_count_and_their_crate_is_named_either_way() {
+        let message = |id: &str, test: bool| {
+            serde_json::json!({
+                "reason": "compiler-artifact",
+                "package_id": id,
+                "manifest_path": "/src/blob/Cargo.toml",
+                "target": {"name": "coherd_blob", "kind": ["lib"]},
+                "profile": {"test": test},
+                "executable": "/src/target/lab/debug/deps/coherd_blob-1234",
+            })
+            .to_string()
+        };
+        let found = program(&message("path+file:///src/blob#coherd-blob@0.1.0", true)).unwrap();
+        assert_eq!(found.package, "coherd-blob");
+        assert_eq!(found.folder, Path::new("/src/blob"));
+        let found = program(&message("path+file:///src/xtask#0.1.0", true)).unwrap();
+        assert_eq!(found.package, "xtask");
+        assert_eq!(
+            program(&message("path+file:///src/blob#coherd-blob@0.1.0", false)),
+            None
+        );
+        assert_eq!(program("warning: x"), None);
+    }
+}
