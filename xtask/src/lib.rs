@@ -8,6 +8,7 @@ pub mod dma_buf;
 pub mod explain;
 pub mod fuzz;
 pub mod lab;
+pub mod libtest;
 pub mod progress;
 pub mod system;
 pub mod tally;

@@ -8,6 +8,7 @@ mod exporters;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, LabError};
+use crate::libtest::{self, Results};
 use crate::progress::Progress;
 use crate::tally::Tally;
 use crate::test_programs::{self, TestProgram, TestProgramError};
@@ -39,6 +40,9 @@ pub enum DmaBufError {
     /// The guest's kernel lacks an exporter.
     #[error("guest's kernel has not all exporters of dma-bufs:\n{0}")]
     Exporters(String),
+    /// No test has such a name.
+    #[error("no test's name contains {0:?}")]
+    NoSuchTest(String),
 }
 
 /// Runs the tests whose name contains `filter`, all without one, shows what they print, and counts
@@ -70,7 +74,10 @@ pub fn run(lab: &Lab, filter: Option<&str>, progress: &Progress) -> Result<Tally
         "boot and tests took {:.1} s",
         began.elapsed().as_secs_f32()
     ));
-    Ok(tally)
+    match filter {
+        Some(filter) if tally == Tally::default() => Err(DmaBufError::NoSuchTest(filter.into())),
+        _ => Ok(tally),
+    }
 }
 
 fn is_chosen(program: &TestProgram) -> bool {
@@ -93,14 +100,18 @@ fn run_one(
         folder,
     } = program;
     let (path, folder) = (path.display(), folder.display());
+    let arguments = libtest::ARGUMENTS.join(" ");
     let filter = filter.map_or_else(String::new, quoted);
     let output = vm.run(
-        &format!("cd {folder} && env {ENVIRONMENT} CARGO_MANIFEST_DIR={folder} {path} --show-output {filter}"),
+        &format!(
+            "cd {folder} && exec env {ENVIRONMENT} CARGO_MANIFEST_DIR={folder} \
+             {path} {arguments} {filter}"
+        ),
         PROGRAM,
     )?;
-    print!("{}", output.log);
-    let mut tally = Tally::default();
-    tally.add_output(&output.log);
+    let results = Results::read(&output.log);
+    print!("{}", results.shown);
+    let mut tally = results.tally;
     if output.status != 0 && tally.failed == 0 {
         println!(
             "FAILED: {package} {target} ended with status {}",

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
 use crate::lab::Lab;
+use crate::libtest::{self, Results};
 use crate::tally::Tally;
 use crate::test_programs::OPTIONS;
 
@@ -98,12 +99,12 @@ impl Step {
     }
 
     fn arguments(&self) -> Vec<&'static str> {
-        let end: &[&str] = match self.subcommand {
-            TEST => &["--no-fail-fast", "--", "--show-output"],
-            "clippy" => &["--", "-D", "warnings"],
+        let end: &[&[&str]] = match self.subcommand {
+            TEST => &[&["--no-fail-fast", "--"], libtest::ARGUMENTS],
+            "clippy" => &[&["--", "-D", "warnings"]],
             _ => &[],
         };
-        [&[self.subcommand], self.options, end].concat()
+        [&[self.subcommand], self.options, &end.concat()].concat()
     }
 
     /// Runs the step on this machine.
@@ -147,10 +148,10 @@ impl Step {
             pipe.read_to_string(&mut output).map_err(failed)?;
         }
         let passed = child.wait().map_err(failed)?.success();
-        print!("{output}");
-        let before = *tally;
-        tally.add_output(&output);
-        if !self.has_tests() || (!passed && before.failed == tally.failed) {
+        let results = Results::read(&output);
+        print!("{}", results.shown);
+        *tally += results.tally;
+        if !self.has_tests() || (!passed && results.tally.failed == 0) {
             // The call itself is the test: as one that has no tests, or one that did not build.
             let count = if passed {
                 &mut tally.passed
