@@ -6,5 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blob_context;
 pub mod gpu;
+mod layout;
 pub mod memory;

@@ -81,6 +81,10 @@ fn describe(
             .iter()
             .any(|extension| extension.extension_name_as_c_str() == Ok(name))
     };
+    let mut ids = vk::PhysicalDeviceIDProperties::default();
+    let mut more = vk::PhysicalDeviceProperties2::default().push_next(&mut ids);
+    // SAFETY: the device is Vulkan 1.1 and the chain lives through the call.
+    unsafe { instance.get_physical_device_properties2(device, &mut more) };
     let name = properties.device_name_as_c_str().unwrap_or_default();
     Ok(Some(Adapter {
         name: name.to_string_lossy().into_owned(),
@@ -93,6 +97,8 @@ fn describe(
         render_node: has(ash::ext::physical_device_drm::NAME)
             .then(|| render_node(instance, device))
             .flatten(),
+        device_uuid: ids.device_uuid,
+        driver_uuid: ids.driver_uuid,
         exports_dma_buf: has(ash::khr::external_memory_fd::NAME)
             && has(ash::ext::external_memory_dma_buf::NAME)
             && exports_dma_buf(instance, device),

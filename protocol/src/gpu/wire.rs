@@ -4,28 +4,8 @@
 //! leaves out the [`Header`](super::Header) that precedes it.
 
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-macro_rules! wire {
-    ($($(#[$meta:meta])* $name:ident, $len:literal { $($(#[$fmeta:meta])* $field:ident: $ty:ty,)* })*) => {
-        $(
-            $(#[$meta])*
-            #[derive(
-                Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
-                Unaligned,
-            )]
-            #[repr(C)]
-            pub struct $name {
-                $(
-                    $(#[$fmeta])*
-                    #[allow(missing_docs, reason = "named as in the specification")]
-                    pub $field: $ty,
-                )*
-            }
-            const _: () = assert!(size_of::<$name>() == $len);
-        )*
-    };
-}
+use crate::layout::wire;
 
 wire! {
     /// A rectangle in pixels.
