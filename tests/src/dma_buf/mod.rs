@@ -19,6 +19,6 @@ pub use find::{NotFound, REQUIRED};
 pub use heap::SystemHeap;
 pub use mapping::{Mapping, map_flags};
 pub use storm::Storm;
-pub use sync::{SyncFlags, export_sync_file, sync};
+pub use sync::{SyncFlags, export_sync_file, set_name, sync};
 pub use udmabuf::{Item, Udmabuf};
 pub use vgem::{Buffer, Fence, Vgem};

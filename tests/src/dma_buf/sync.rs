@@ -1,10 +1,11 @@
-//! DMA_BUF_IOCTL_SYNC as it is, without a second try (`linux/dma-buf.h`).
+//! Operations on dma-bufs as they are, without a second try (`linux/dma-buf.h`).
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use bitflags::bitflags;
 use rustix::io::Errno;
-use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
+use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl, opcode};
 
 bitflags! {
     /// Flags of DMA_BUF_IOCTL_SYNC. A START is the want of [`SyncFlags::END`].
@@ -27,6 +28,9 @@ struct ExportSyncFile {
     flags: u32,
     fd: i32,
 }
+
+/// DMA_BUF_SET_NAME_B
+const SET_NAME: Opcode = opcode::write::<u64>(b'b', 1);
 
 const EXPORT_SYNC_FILE: Opcode = opcode::read_write::<ExportSyncFile>(b'b', 2);
 
@@ -52,4 +56,14 @@ pub fn export_sync_file(fd: impl AsFd, access: SyncFlags) -> Result<OwnedFd, Err
     unsafe { ioctl(fd, Updater::<EXPORT_SYNC_FILE, _>::new(&mut argument)) }?;
     // SAFETY: the kernel has just made this file for us.
     Ok(unsafe { OwnedFd::from_raw_fd(argument.fd) })
+}
+
+/// Names a dma-buf, for people who look at fdinfo.
+///
+/// # Errors
+/// EINVAL for a name of more than 31 bytes.
+pub fn set_name(fd: impl AsFd, name: &CStr) -> Result<(), Errno> {
+    let name = name.as_ptr().cast_mut().cast();
+    // SAFETY: the operation reads a string that lives through the call.
+    unsafe { ioctl(fd, IntegerSetter::<SET_NAME>::new_pointer(name)) }
 }

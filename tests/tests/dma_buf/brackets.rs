@@ -1,7 +1,10 @@
 //! Brackets of CPU access: what DMA_BUF_IOCTL_SYNC takes, and what of it reaches an exporter.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use coherd_blob::bracket::{Action, BracketId, Brackets, Limits, Means, dma_buf_sync_flags};
+use coherd_blob::{Access, Holder};
 use coherd_tests::dma_buf::{
     Call, Calls, Direction, Mapping, SyncFlags, SystemHeap, Udmabuf, Vgem, sync,
 };
@@ -115,19 +118,114 @@ fn brackets_reach_the_system_heap_in_order_with_their_directions() {
     }
 }
 
-#[test]
-fn brackets_nest_as_far_as_the_kernel_is_concerned() {
-    let Some(udmabuf) = Udmabuf::find().unwrap() else {
+/// A buffer and its book, whose actions are carried out at once.
+struct Book {
+    fd: OwnedFd,
+    brackets: Brackets,
+}
+
+impl Book {
+    fn new(fd: OwnedFd) -> Self {
+        let limits = Limits {
+            per_holder: 8,
+            total: 8,
+        };
+        Self {
+            fd,
+            brackets: Brackets::new(Means::DmaBuf, SIZE, limits),
+        }
+    }
+
+    fn begin(&mut self, holder: Holder, access: Access) -> BracketId {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let begun = self.brackets.begin(holder, access, 0..SIZE, deadline);
+        let begun = begun.unwrap();
+        self.carry_out(&begun.actions);
+        let _ = self.brackets.started(begun.id).unwrap();
+        begun.id
+    }
+
+    fn end(&mut self, holder: Holder, id: BracketId) {
+        let actions = self.brackets.end(holder, id).unwrap();
+        self.carry_out(&actions);
+    }
+
+    fn carry_out(&self, actions: &[Action]) {
+        for action in actions {
+            let Action::DmaBufSync { edge, access } = action else {
+                panic!("{action:?} on a dma-buf");
+            };
+            let flags = SyncFlags::from_bits_retain(dma_buf_sync_flags(*edge, *access));
+            sync(&self.fd, flags).unwrap();
+        }
+    }
+}
+
+/// The flags of each SYNC that the kernel has seen.
+fn syncs(calls: &Calls) -> Vec<SyncFlags> {
+    let flags = |call| match call {
+        Call::Sync(flags) => Some(flags),
+        Call::Begin(_) | Call::End(_) => None,
+    };
+    calls
+        .list()
+        .unwrap()
+        .into_iter()
+        .filter_map(flags)
+        .collect()
+}
+
+fn each_bracket_is_one_start_and_one_end(fd: OwnedFd) {
+    let mut book = Book::new(fd);
+    for (access, flags) in [
+        (Access::READ, READ),
+        (Access::WRITE, WRITE),
+        (Access::READ | Access::WRITE, BOTH),
+    ] {
+        let Some(calls) = Calls::watch().unwrap() else {
+            return;
+        };
+        let id = book.begin(Holder::Guest, access);
+        book.end(Holder::Guest, id);
+        assert_eq!(syncs(&calls), [flags, flags | END]);
+    }
+}
+
+fn a_reader_amid_a_writer_loses_nothing_of_it(fd: OwnedFd) {
+    let Some(calls) = Calls::watch().unwrap() else {
         return;
     };
-    let fd = udmabuf.create_whole(&memfd::fit(SIZE)).unwrap();
-    let again = fd.try_clone().unwrap();
     let memory = Mapping::new(&fd, usize::try_from(SIZE).unwrap()).unwrap();
-    sync(&fd, BOTH).unwrap();
-    sync(&again, READ).unwrap();
-    memory.write(0, b"within");
-    sync(&again, READ | END).unwrap();
-    memory.write(6, b" both");
-    sync(&fd, BOTH | END).unwrap();
-    assert_eq!(memory.bytes(0, 11), b"within both");
+    let mut book = Book::new(fd);
+    let writer = book.begin(Holder::Guest, Access::WRITE);
+    memory.write(0, b"written before");
+    let reader = book.begin(Holder::Vmm, Access::READ);
+    assert_eq!(memory.bytes(0, 14), b"written before");
+    memory.write(0, b"written amid..");
+    book.end(Holder::Vmm, reader);
+    book.end(Holder::Guest, writer);
+    assert_eq!(memory.bytes(0, 14), b"written amid..");
+    assert_eq!(
+        syncs(&calls),
+        [WRITE, WRITE | END, BOTH, BOTH | END],
+        "what was written before is flushed before a START with READ may discard it"
+    );
+}
+
+#[test]
+fn the_books_brackets_are_those_the_kernel_gets_from_every_exporter() {
+    if let Some(udmabuf) = Udmabuf::find().unwrap() {
+        let create = || udmabuf.create_whole(&memfd::fit(SIZE)).unwrap();
+        each_bracket_is_one_start_and_one_end(create());
+        a_reader_amid_a_writer_loses_nothing_of_it(create());
+    }
+    if let Some(heap) = SystemHeap::find().unwrap() {
+        each_bracket_is_one_start_and_one_end(heap.allocate(SIZE).unwrap());
+        a_reader_amid_a_writer_loses_nothing_of_it(heap.allocate(SIZE).unwrap());
+    }
+    if let Some(vgem) = Vgem::find().unwrap() {
+        let create = || vgem.allocate(SIZE).unwrap().fd().unwrap();
+        each_bracket_is_one_start_and_one_end(create());
+        a_reader_amid_a_writer_loses_nothing_of_it(create());
+    }
 }

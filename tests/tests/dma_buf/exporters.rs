@@ -2,35 +2,38 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use coherd_blob::Backing;
-use coherd_blob::backing::{BackingError, BackingKind, ExportKind, is_dma_buf};
-use coherd_tests::dma_buf::{Mapping, SystemHeap, Udmabuf, Vgem, map_flags};
+use coherd_blob::backing::{BackingError, BackingKind, ExportKind, ReopenError, is_dma_buf};
+use coherd_blob::exporter::{Allocated, Location, fd_caching};
+use coherd_blob::{Backing, Exporter, MapInfo, MemoryProperties};
+use coherd_tests::dma_buf::{Mapping, SystemHeap, Udmabuf, Vgem, map_flags, set_name};
 use rustix::fs::{SeekFrom, ftruncate, seek};
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 
 use super::{PAGE, SIZE, memfd};
 
-/// What holds of every exporter's files.
-fn is_a_good_dma_buf(fd: OwnedFd) {
+/// What holds of the files of every exporter.
+fn is_a_good_dma_buf(fd: &OwnedFd, exporter: &Exporter) {
     let size = usize::try_from(SIZE).unwrap();
-    assert!(is_dma_buf(&fd).unwrap());
-    assert_eq!(seek(&fd, SeekFrom::End(0)), Ok(SIZE));
-    assert_eq!(
-        rustix::fs::fstat(&fd).unwrap().st_size.cast_unsigned(),
-        SIZE
-    );
-    cannot_be_used_as_a_plain_file(&fd);
+    assert!(is_dma_buf(fd).unwrap());
+    assert_eq!(Exporter::of(fd).unwrap(), *exporter);
+    assert_eq!(seek(fd, SeekFrom::End(0)), Ok(SIZE));
+    let stat = rustix::fs::fstat(fd).unwrap();
+    assert_eq!(stat.st_size.cast_unsigned(), SIZE);
+    cannot_be_used_as_a_plain_file(fd);
 
-    let too_large = Backing::new(fd.try_clone().unwrap(), ExportKind::DmaBuf, SIZE + 1);
+    let take = |kind, size| Backing::new(fd.try_clone().unwrap(), kind, size);
+    let too_large = take(ExportKind::DmaBuf, SIZE + PAGE);
     assert!(matches!(too_large, Err(BackingError::TooSmall { .. })));
-    let opaque = Backing::new(fd.try_clone().unwrap(), ExportKind::Opaque, SIZE);
-    assert!(matches!(opaque, Err(BackingError::NotMappable(_))));
-    let backing = Backing::new(fd, ExportKind::DmaBuf, SIZE).unwrap();
-    assert_eq!(
-        (backing.kind(), backing.data_offset()),
-        (BackingKind::DmaBuf, 0)
-    );
+    for kind in [ExportKind::Opaque, ExportKind::Shm] {
+        let other = take(kind, SIZE);
+        assert!(matches!(other, Err(BackingError::NotMappable(_))));
+    }
+    let backing = take(ExportKind::DmaBuf, SIZE).unwrap();
+    assert_eq!(backing.kind(), BackingKind::DmaBuf);
+    assert_eq!(backing.data_offset(), 0);
+    assert_eq!(backing.exporter(), exporter);
+    assert!(matches!(backing.open_read_only(), Err(ReopenError::DmaBuf)));
 
     let [ours, theirs] = [(); 2].map(|()| Mapping::new(&backing, size).unwrap());
     ours.write(0, b"first");
@@ -69,22 +72,54 @@ fn udmabuf_shares_the_bytes_of_its_memfd() {
 #[test]
 fn files_of_udmabuf_are_good_dma_bufs() {
     if let Some(udmabuf) = Udmabuf::find().unwrap() {
-        is_a_good_dma_buf(udmabuf.create_whole(&memfd::fit(SIZE)).unwrap());
+        let fd = udmabuf.create_whole(&memfd::fit(SIZE)).unwrap();
+        is_a_good_dma_buf(&fd, &Exporter::Udmabuf);
     }
 }
 
 #[test]
 fn files_of_the_system_heap_are_good_dma_bufs() {
     if let Some(heap) = SystemHeap::find().unwrap() {
-        is_a_good_dma_buf(heap.allocate(SIZE).unwrap());
+        is_a_good_dma_buf(&heap.allocate(SIZE).unwrap(), &Exporter::SystemHeap);
     }
 }
 
 #[test]
 fn files_of_vgem_are_good_dma_bufs() {
     if let Some(vgem) = Vgem::find().unwrap() {
-        is_a_good_dma_buf(vgem.allocate(SIZE).unwrap().fd().unwrap());
+        let buffer = vgem.allocate(SIZE).unwrap();
+        is_a_good_dma_buf(&buffer.fd().unwrap(), &Exporter::Drm);
     }
+}
+
+#[test]
+fn a_name_that_somebody_gave_a_buffer_is_not_its_exporters() {
+    let Some(heap) = SystemHeap::find().unwrap() else {
+        return;
+    };
+    let fd = heap.allocate(SIZE).unwrap();
+    set_name(&fd, c"x\nexp_name:\tudmabuf").unwrap();
+    assert_eq!(Exporter::of(&fd).unwrap(), Exporter::SystemHeap);
+}
+
+#[test]
+fn the_name_drm_alone_does_not_tell_how_a_mapping_is_cached() {
+    let Some(vgem) = Vgem::find().unwrap() else {
+        return;
+    };
+    let exporter = Exporter::of(vgem.allocate(SIZE).unwrap()).unwrap();
+    assert_eq!(exporter.mmap_caching(), None);
+    assert_eq!(fd_caching(&exporter, None), None);
+    // As the driver allocates it.
+    let allocated = Allocated {
+        properties: MemoryProperties::HOST_VISIBLE | MemoryProperties::HOST_COHERENT,
+        integrated: Some(true),
+    };
+    assert_eq!(
+        fd_caching(&exporter, Some(allocated)),
+        Some(MapInfo::WriteCombining)
+    );
+    assert_eq!(Location::of(&exporter, Some(allocated)), None);
 }
 
 #[test]
