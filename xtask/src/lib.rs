@@ -13,5 +13,6 @@ pub mod progress;
 pub mod system;
 pub mod tally;
 pub mod test;
+pub mod test_layer;
 pub mod test_programs;
 pub mod vm;
