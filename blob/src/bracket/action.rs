@@ -18,8 +18,26 @@ pub enum Means {
         /// Bytes of an atom, a power of two; anything else counts as the next one.
         atom: u64,
     },
+    /// Both, for a dma-buf whose exporter leaves the caches to the driver that allocated it.
+    DmaBufMapped {
+        /// Bytes of an atom, as in [`Means::Mapped`].
+        atom: u64,
+    },
     /// Nothing: the memory is coherent.
     Coherent,
+}
+
+impl Means {
+    pub(super) fn dma_buf(self) -> bool {
+        matches!(self, Self::DmaBuf | Self::DmaBufMapped { .. })
+    }
+
+    pub(super) fn atom(self) -> Option<u64> {
+        match self {
+            Self::Mapped { atom } | Self::DmaBufMapped { atom } => Some(atom),
+            Self::DmaBuf | Self::Coherent => None,
+        }
+    }
 }
 
 /// One of the two ends of a bracket.

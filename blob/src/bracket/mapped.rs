@@ -59,24 +59,19 @@ pub(super) fn start<'a>(
     let mut busy: Vec<_> = writers.map(|range| atoms.around(range)).collect();
     busy.sort_unstable_by_key(|range| range.start);
     let invalidate = stale.into_iter().flat_map(|range| without(range, &busy));
-    or_order(invalidate.map(Action::Invalidate).collect())
+    let actions: Vec<_> = invalidate.map(Action::Invalidate).collect();
+    match actions.is_empty() {
+        true => vec![Action::Order],
+        false => actions,
+    }
 }
 
 /// What ends brackets that wrote in `written`.
-pub(super) fn end<'a>(atoms: Atoms, written: impl Iterator<Item = &'a Range<u64>>) -> Vec<Action> {
-    or_order(
-        written
-            .map(|range| Action::Flush(atoms.around(range)))
-            .collect(),
-    )
-}
-
-fn or_order(actions: Vec<Action>) -> Vec<Action> {
-    if actions.is_empty() {
-        vec![Action::Order]
-    } else {
-        actions
-    }
+pub(super) fn end<'a>(
+    atoms: Atoms,
+    written: impl Iterator<Item = &'a Range<u64>>,
+) -> impl Iterator<Item = Action> {
+    written.map(move |range| Action::Flush(atoms.around(range)))
 }
 
 /// The atoms of which the range has only a part. Their other bytes are flushed with it, so they
