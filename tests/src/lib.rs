@@ -7,5 +7,7 @@ pub mod frontend;
 pub mod guest;
 pub mod hostile;
 pub mod interrupt;
+pub mod memory;
 pub mod renderer;
 pub mod rig;
+pub mod skip;

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::gettid;
 use thiserror::Error;
 
-use super::find::{self, NotFound};
 use super::sync::SyncFlags;
+use crate::skip::{Missing, Need};
 
 const TRACING: &str = "/sys/kernel/tracing";
 
@@ -51,7 +51,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub enum CallError {
     /// Probes must be there and are not.
     #[error(transparent)]
-    NotFound(#[from] NotFound),
+    Missing(#[from] Missing),
     /// A file of the tracing file system cannot be used.
     #[error("cannot write {text:?} to {}", path.display())]
     Write {
@@ -108,7 +108,8 @@ impl Calls {
     pub fn watch() -> Result<Option<Self>, CallError> {
         let definitions = Path::new(TRACING).join("kprobe_events");
         if OpenOptions::new().append(true).open(&definitions).is_err() {
-            return Ok(find::missing("kernel probes for this user")?);
+            Need::DmaBuf.skip("kernel probes for this user")?;
+            return Ok(None);
         }
         for (name, function, arguments) in PROBES {
             let text = format!("p:{GROUP}/{name} {function} {arguments}");

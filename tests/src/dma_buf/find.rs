@@ -1,6 +1,5 @@
-//! What a machine has, and what it must have.
+//! Devices that a machine may have.
 
-use std::env;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,18 +7,14 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// The environment variable that turns the want of a device from a skipped test into a failed one.
-pub const REQUIRED: &str = "COHERD_REQUIRE_DMA_BUF";
+use crate::skip::{Missing, Need};
 
 /// Why a device cannot be used.
 #[derive(Debug, Error)]
 pub enum NotFound {
     /// It is not there and has to be.
-    #[error("no {what}, which {REQUIRED} demands; load its module, or unset the variable")]
-    Required {
-        /// The device.
-        what: String,
-    },
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// It is there and cannot be opened.
     #[error("cannot open {}", path.display())]
     Open {
@@ -35,22 +30,12 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>, NotFound> {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => Ok(Some(File::into(file))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            missing(&path.display().to_string())
+            Need::DmaBuf.skip(path.display().to_string())?;
+            Ok(None)
         }
         Err(source) => Err(NotFound::Open {
             path: path.to_owned(),
             source,
         }),
     }
-}
-
-/// Says that a test is skipped for want of `what`, or fails where it must not be.
-pub(super) fn missing<T>(what: &str) -> Result<Option<T>, NotFound> {
-    if env::var_os(REQUIRED).is_some_and(|value| !value.is_empty()) {
-        return Err(NotFound::Required {
-            what: what.to_owned(),
-        });
-    }
-    println!("SKIPPED: no {what}");
-    Ok(None)
 }

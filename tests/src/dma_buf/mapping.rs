@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// All of a file's bytes, shared, readable and writable; unmapped when dropped.
+/// Bytes of a file, shared, readable and writable; unmapped when dropped.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
@@ -23,8 +23,22 @@ impl Mapping {
     /// # Errors
     /// The error of mmap.
     pub fn new(fd: impl AsFd, len: usize) -> Result<Self, Errno> {
-        let start = map_flags(fd, len, MapFlags::SHARED)?;
+        Self::at(fd, 0, len)
+    }
+
+    /// Maps `len` bytes from an offset of a file, a multiple of its page size.
+    ///
+    /// # Errors
+    /// The error of mmap.
+    pub fn at(fd: impl AsFd, offset: u64, len: usize) -> Result<Self, Errno> {
+        let start = map(fd, offset, len, MapFlags::SHARED)?;
         Ok(Self { start, len })
+    }
+
+    /// Where it is, for as long as it lives.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
     }
 
     /// Copies bytes out of it.
@@ -85,8 +99,12 @@ impl Drop for Mapping {
 /// # Errors
 /// The error of mmap.
 pub fn map_flags(fd: impl AsFd, len: usize, flags: MapFlags) -> Result<NonNull<u8>, Errno> {
+    map(fd, 0, len, flags)
+}
+
+fn map(fd: impl AsFd, offset: u64, len: usize, flags: MapFlags) -> Result<NonNull<u8>, Errno> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice replaces none.
-    let start = unsafe { mmap(ptr::null_mut(), len, protection, flags, fd, 0) }?;
+    let start = unsafe { mmap(ptr::null_mut(), len, protection, flags, fd, offset) }?;
     NonNull::new(start.cast()).ok_or(Errno::NOMEM)
 }

@@ -15,7 +15,7 @@ mod udmabuf;
 mod vgem;
 
 pub use calls::{Call, CallError, Calls, Direction};
-pub use find::{NotFound, REQUIRED};
+pub use find::NotFound;
 pub use heap::SystemHeap;
 pub use mapping::{Mapping, map_flags};
 pub use storm::Storm;
