@@ -1,52 +1,36 @@
 //! An open device.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use crate::adapter::Adapter;
-use crate::enumerate::EnumerateError;
-use crate::error::DeviceError;
-use crate::image::{FormatModifier, Image, ImageError, ImageRequest};
+use crate::image;
+use crate::image::{Candidate, FormatModifier, Image, ImageError, ImageRequest};
+use crate::logical::LogicalDevice;
 use crate::memory::{
-    AllocateError, Allocation, AllocationRequest, HeapInfo, HostMemory, ImportError, ImportRequest,
-    MemoryTypeInfo,
+    self, AllocateError, Allocation, AllocationRequest, Exports, HeapInfo, HostMemory, ImportError,
+    ImportRequest, Memory, MemoryTypeInfo,
 };
+use crate::open::{OpenError, open};
 use crate::options::Options;
-use crate::selector::{SelectError, Selector};
-use crate::transfer::{Submission, TransferError};
+use crate::selector::Selector;
+use crate::transfer::{self, Queue, Submission, TransferError};
 
-/// Why no device was opened.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The host's devices could not be listed.
-    #[error("cannot use Vulkan on this host")]
-    Enumerate(#[from] EnumerateError),
-    /// No device fits.
-    #[error(transparent)]
-    Select(#[from] SelectError),
-    /// The loader does not find a layer.
-    #[error("no Vulkan layer {0}: install it, or name its folder in VK_ADD_LAYER_PATH")]
-    NoLayer(String),
-    /// The device lacks what this crate cannot do without.
-    #[error("{adapter} has no {missing}")]
-    Incapable {
-        /// The device.
-        adapter: String,
-        /// What it lacks.
-        missing: &'static str,
-    },
-    /// A Vulkan call failed.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
+/// What there is of an open device.
+pub(crate) struct Opened {
+    pub adapter: Adapter,
+    pub device: Arc<LogicalDevice>,
+    pub queue: Arc<Queue>,
+    pub exports: Exports,
+    pub memory_types: Vec<MemoryTypeInfo>,
+    pub candidates: Vec<Candidate>,
+    pub formats: Vec<FormatModifier>,
 }
 
 /// An open device. Clones are the same device, which lives as long as anything made from it.
-#[derive(Clone, Debug)]
-pub struct Device {
-    adapter: Adapter,
-}
+#[derive(Clone)]
+pub struct Device(Arc<Opened>);
 
 impl Device {
     /// Opens the device that `selector` chooses.
@@ -54,51 +38,49 @@ impl Device {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(selector: &Selector, options: &Options) -> Result<Self, OpenError> {
-        let _ = options;
-        let adapters = crate::enumerate()?;
-        let adapter = crate::select(&adapters, selector.clone())?.clone();
-        Ok(Self { adapter })
+        Ok(Self(Arc::new(open(selector, options)?)))
     }
 
     /// The device.
     pub fn adapter(&self) -> &Adapter {
-        &self.adapter
+        &self.0.adapter
     }
 
     /// Its memory types, in Vulkan's order: [`MemoryTypeInfo::index`] is the place in it.
     pub fn memory_types(&self) -> &[MemoryTypeInfo] {
-        &[]
+        &self.0.memory_types
     }
 
     /// Its heaps as they are now.
     pub fn heaps(&self) -> Vec<HeapInfo> {
-        Vec::new()
+        self.0.queue.reap();
+        memory::heaps(&self.0.device)
     }
 
     /// Flushes and invalidates work on multiples of this, `nonCoherentAtomSize`, in bytes.
     pub fn atom_size(&self) -> u64 {
-        64
+        self.0.device.facts().atom_size
     }
 
     /// The largest allocation, in bytes.
     pub fn max_allocation_size(&self) -> u64 {
-        0
+        self.0.device.facts().max_allocation_size
     }
 
     /// The longest side of an image, in pixels.
     pub fn max_image_dimension(&self) -> u32 {
-        0
+        self.0.device.facts().max_image_dimension
     }
 
     /// Formats and modifiers of which it makes images; none if it makes none.
     pub fn formats(&self) -> &[FormatModifier] {
-        &[]
+        &self.0.formats
     }
 
     /// Whether the device is lost. Everything that needs it then fails with
     /// [`DeviceError::Lost`], at once.
     pub fn lost(&self) -> bool {
-        false
+        self.0.device.lost()
     }
 
     /// Allocates memory.
@@ -106,8 +88,9 @@ impl Device {
     /// # Errors
     /// See [`AllocateError`].
     pub fn allocate(&self, request: &AllocationRequest<'_>) -> Result<Allocation, AllocateError> {
-        let _ = request;
-        Err(AllocateError::Unsupported("allocate"))
+        self.0.queue.reap();
+        let memory = memory::allocate(&self.0.device, &self.0.exports, request)?;
+        Ok(self.allocation(memory))
     }
 
     /// Creates an image with memory of its own.
@@ -115,8 +98,10 @@ impl Device {
     /// # Errors
     /// See [`ImageError`].
     pub fn create_image(&self, request: &ImageRequest<'_>) -> Result<Image, ImageError> {
-        let _ = request;
-        Err(ImageError::Unsupported)
+        self.0.queue.reap();
+        let created = image::create(&self.0.device, &self.0.candidates, request)?;
+        let allocation = self.allocation(created.memory);
+        Ok(Image::new(allocation, created.modifier, created.planes))
     }
 
     /// Imports a dma-buf.
@@ -128,8 +113,8 @@ impl Device {
         fd: OwnedFd,
         request: &ImportRequest<'_>,
     ) -> Result<Allocation, ImportError> {
-        let _ = (fd, request);
-        Err(ImportError::Refused)
+        let memory = memory::import_dma_buf(&self.0.device, fd, request)?;
+        Ok(self.allocation(memory))
     }
 
     /// Imports memory of the host, which lives until the allocation is freed.
@@ -141,8 +126,8 @@ impl Device {
         memory: Arc<dyn HostMemory>,
         request: &ImportRequest<'_>,
     ) -> Result<Allocation, ImportError> {
-        let _ = (memory, request);
-        Err(ImportError::Refused)
+        let memory = memory::import_host(&self.0.device, memory, request)?;
+        Ok(self.allocation(memory))
     }
 
     /// Has the GPU copy `size` bytes.
@@ -159,8 +144,13 @@ impl Device {
         destination_offset: u64,
         size: u64,
     ) -> Result<Submission, TransferError> {
-        let _ = (source, source_offset, destination, destination_offset, size);
-        Err(TransferError::Unsupported)
+        let work = transfer::copy(
+            &self.0.device,
+            (source.memory(), source_offset),
+            (destination.memory(), destination_offset),
+            size,
+        )?;
+        Ok(Submission::new(&self.0.queue, self.0.queue.submit(work)?))
     }
 
     /// Has the GPU write `value` to each 32-bit word of a range.
@@ -174,7 +164,20 @@ impl Device {
         size: u64,
         value: u32,
     ) -> Result<Submission, TransferError> {
-        let _ = (destination, offset, size, value);
-        Err(TransferError::Unsupported)
+        let work = transfer::fill(&self.0.device, destination.memory(), offset, size, value)?;
+        Ok(Submission::new(&self.0.queue, self.0.queue.submit(work)?))
+    }
+
+    fn allocation(&self, memory: Memory) -> Allocation {
+        Allocation::new(memory, &self.0.memory_types)
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("adapter", &self.0.adapter)
+            .field("lost", &self.lost())
+            .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,22 @@
 //! Images whose layout other devices and processes know.
 
+mod create;
 mod error;
+mod format;
+mod handle;
+mod modifiers;
 mod request;
-
-pub use error::ImageError;
-pub use request::ImageRequest;
 
 use coherd_protocol::blob_context::command::ImageUsage;
 
 use crate::memory::Allocation;
+
+pub use error::ImageError;
+pub use request::ImageRequest;
+
+pub(crate) use create::create;
+pub(crate) use handle::ImageHandle;
+pub(crate) use modifiers::{Candidate, candidates};
 
 /// A format and modifier of which the device makes images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +45,7 @@ pub struct PlaneLayout {
 }
 
 /// An image and its memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Image {
     allocation: Allocation,
     modifier: u64,
@@ -45,17 +53,27 @@ pub struct Image {
 }
 
 impl Image {
+    pub(crate) fn new(allocation: Allocation, modifier: u64, planes: Vec<PlaneLayout>) -> Self {
+        Self {
+            allocation,
+            modifier,
+            planes,
+        }
+    }
+
     /// The modifier the driver chose, `drm_fourcc.h`.
     pub fn modifier(&self) -> u64 {
         self.modifier
     }
 
-    /// Its memory planes, at most 4.
+    /// Its memory planes, 1 to 4.
     pub fn planes(&self) -> &[PlaneLayout] {
         &self.planes
     }
 
-    /// Its memory.
+    /// Its memory. The GPU copies and fills it as bytes if the modifier is linear and the driver
+    /// does not want memory of the image's own; else that is
+    /// [`TransferError::Unsupported`](crate::transfer::TransferError::Unsupported).
     pub fn allocation(&self) -> &Allocation {
         &self.allocation
     }

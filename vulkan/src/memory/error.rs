@@ -58,8 +58,8 @@ pub enum ImportError {
     /// The file cannot back as many bytes, or nothing at all.
     #[error("the file cannot be used as memory")]
     Backing(#[from] BackingError),
-    /// The memory does not fit what the driver asks for.
-    #[error("imported memory starts and ends at multiples of {alignment} bytes")]
+    /// The memory does not start where the driver wants it to.
+    #[error("imported memory has to start at a multiple of {alignment} bytes")]
     Misaligned {
         /// `minImportedHostPointerAlignment`
         alignment: u64,
@@ -75,6 +75,9 @@ pub enum ImportError {
     /// The driver does not take it.
     #[error("the driver does not take this memory")]
     Refused,
+    /// The file could not be duplicated.
+    #[error("cannot duplicate the file")]
+    Duplicate(#[source] Errno),
     /// As for memory that is allocated.
     #[error(transparent)]
     Allocate(#[from] AllocateError),
