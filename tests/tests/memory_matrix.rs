@@ -15,7 +15,7 @@ use coherd_tests::dma_buf::{SystemHeap, Udmabuf, Vgem};
 use coherd_tests::memory::matrix::{self, Row};
 use coherd_tests::memory::{Bytes, Seen};
 use coherd_tests::skip::Need;
-use coherd_vulkan::{Device, OpenError, Options, Selector};
+use coherd_vulkan::{Device, EnumerateError, OpenError, Options, SelectError, Selector};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 const SIZE: u64 = 1 << 20;
@@ -36,7 +36,10 @@ fn open(layers: Vec<String>) -> Option<Device> {
     };
     match Device::open(&Selector::Software, &options) {
         Ok(device) => Some(device),
-        Err(OpenError::Enumerate(_) | OpenError::Select(_)) => {
+        Err(
+            OpenError::Enumerate(EnumerateError::Loader(_))
+            | OpenError::Select(SelectError::NoDevice | SelectError::NotThere { .. }),
+        ) => {
             Need::Vulkan.skip("Vulkan driver on the processor").unwrap();
             None
         }

@@ -12,6 +12,7 @@ use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
 use crate::dma_buf;
 use crate::fuzz::{self, FuzzArgs};
+use crate::gpu_check::{self, GpuCheckArgs};
 use crate::lab::enter::{Plan, enter};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
@@ -47,6 +48,8 @@ enum Task {
     },
     /// Feed the daemon's rooms inputs that a fuzzer makes up
     Fuzz(FuzzArgs),
+    /// Build a program that checks and measures the memory of a GPU, to be run on any machine
+    GpuCheck(GpuCheckArgs),
     /// Boot a guest, reboot it and stop it
     #[command(hide = true)]
     VmSmoke {
@@ -96,6 +99,7 @@ impl Cli {
                 Ok(success(tally.failed == 0))
             }
             Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
+            Task::GpuCheck(args) => Ok(success(gpu_check::run(&args, &progress)?)),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
                 Ok(ExitCode::SUCCESS)

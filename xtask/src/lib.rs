@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dma_buf;
 pub mod explain;
 pub mod fuzz;
+pub mod gpu_check;
 pub mod lab;
 pub mod libtest;
 pub mod progress;

@@ -23,22 +23,8 @@ impl Mapping {
     /// # Errors
     /// The error of mmap.
     pub fn new(fd: impl AsFd, len: usize) -> Result<Self, Errno> {
-        Self::at(fd, 0, len)
-    }
-
-    /// Maps `len` bytes from an offset of a file, a multiple of its page size.
-    ///
-    /// # Errors
-    /// The error of mmap.
-    pub fn at(fd: impl AsFd, offset: u64, len: usize) -> Result<Self, Errno> {
-        let start = map(fd, offset, len, MapFlags::SHARED)?;
+        let start = map_flags(fd, len, MapFlags::SHARED)?;
         Ok(Self { start, len })
-    }
-
-    /// Where it is, for as long as it lives.
-    #[must_use]
-    pub fn as_ptr(&self) -> *mut u8 {
-        self.start.as_ptr()
     }
 
     /// Copies bytes out of it.
@@ -99,12 +85,8 @@ impl Drop for Mapping {
 /// # Errors
 /// The error of mmap.
 pub fn map_flags(fd: impl AsFd, len: usize, flags: MapFlags) -> Result<NonNull<u8>, Errno> {
-    map(fd, 0, len, flags)
-}
-
-fn map(fd: impl AsFd, offset: u64, len: usize, flags: MapFlags) -> Result<NonNull<u8>, Errno> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice replaces none.
-    let start = unsafe { mmap(ptr::null_mut(), len, protection, flags, fd, offset) }?;
+    let start = unsafe { mmap(ptr::null_mut(), len, protection, flags, fd, 0) }?;
     NonNull::new(start.cast()).ok_or(Errno::NOMEM)
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use coherd_blob::Access;
+use coherd_vulkan::memory::{HostMemory, MappedFile};
 use rustix::io::Errno;
 
 use super::{MemoryError, Subject};
-use crate::dma_buf::{self, Mapping, SyncFlags};
+use crate::dma_buf::{self, SyncFlags};
 
 /// A way to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct View<'subject> {
     start: *mut u8,
     len: usize,
     /// Keeps what `start` points to, if the allocation does not.
-    _mapping: Option<Mapping>,
+    _file: Option<MappedFile>,
 }
 
 impl<'subject> View<'subject> {
@@ -44,17 +45,15 @@ impl<'subject> View<'subject> {
     /// # Errors
     /// See [`MemoryError`].
     pub fn open(subject: &'subject Subject, door: Door) -> Result<Self, MemoryError> {
-        let (start, len, mapping) = match door {
+        let (start, len, file) = match door {
             Door::Mapping => {
                 let bytes = subject.allocation().map()?;
                 (bytes.as_ptr(), bytes.len(), None)
             }
             Door::File => {
                 let backing = subject.backing().ok_or(MemoryError::NoFile)?;
-                let len = usize::try_from(backing.size()).unwrap_or(usize::MAX);
-                let mapping =
-                    Mapping::at(backing, backing.data_offset(), len).map_err(MemoryError::Map)?;
-                (mapping.as_ptr(), len, Some(mapping))
+                let file = MappedFile::of(backing).map_err(MemoryError::Map)?;
+                (file.as_ptr(), file.len(), Some(file))
             }
         };
         Ok(Self {
@@ -62,7 +61,7 @@ impl<'subject> View<'subject> {
             door,
             start,
             len,
-            _mapping: mapping,
+            _file: file,
         })
     }
 
