@@ -208,3 +208,192 @@ fn on_device(told: MapInfo, device: DevicePages) -> Option<MapInfo> {
         (DevicePages::AsAskedUnlessCached, told) => Some(told),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use MapInfo::{Cached, Uncached, WriteCombining};
+
+    const UNKNOWN: [Option<bool>; 3] = [None, Some(false), Some(true)];
+    const CPUS: [Cpu; 6] = [
+        Cpu::Intel,
+        Cpu::Amd,
+        Cpu::OtherX86,
+        Cpu::Arm64,
+        Cpu::Riscv64,
+        Cpu::Other,
+    ];
+
+    /// Everything that can be known of a CPU: 3 x 3 x 3 x 2 x 3 facts. Quirks other than the one
+    /// that matters are set now and then.
+    fn facts(cpu: Cpu) -> impl Iterator<Item = KvmFacts> {
+        let quirks = [None, Some(0x1ff), Some(QUIRK_IGNORE_GUEST_PAT)];
+        (0..162usize).map(move |index| KvmFacts {
+            cpu,
+            quirks: quirks[index % 3],
+            nested_paging: UNKNOWN[index / 3 % 3],
+            opted_out: UNKNOWN[index / 9 % 3],
+            non_coherent_vfio: index / 27 % 2 == 1,
+            fwb: UNKNOWN[index / 54],
+        })
+    }
+
+    #[test]
+    fn x86_without_nested_paging_ignores_the_guest() {
+        for cpu in [Cpu::Intel, Cpu::Amd, Cpu::OtherX86] {
+            for facts in facts(cpu).filter(|facts| facts.nested_paging == Some(false)) {
+                let verdict = facts.verdict();
+                assert_eq!(verdict.pat, GuestPat::Ignored, "{facts:?}");
+                assert_eq!(verdict.device, DevicePages::Unknown, "{facts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn intel_ignores_the_guest_unless_the_vmm_opted_out() {
+        for facts in facts(Cpu::Intel).filter(|facts| facts.nested_paging != Some(false)) {
+            let quirk = facts
+                .quirks
+                .map(|quirks| quirks & QUIRK_IGNORE_GUEST_PAT != 0);
+            let nested = facts.nested_paging == Some(true) || quirk == Some(true);
+            let expected = match (facts.non_coherent_vfio, quirk, facts.opted_out) {
+                (true, ..) if nested => GuestPat::Honoured,
+                (true, ..) => GuestPat::Unknown,
+                (false, Some(false), _) => GuestPat::Ignored,
+                (false, _, Some(false)) => GuestPat::Ignored,
+                (false, Some(true), Some(true)) => GuestPat::Honoured,
+                (false, Some(true), None) | (false, None, _) => GuestPat::Unknown,
+            };
+            assert_eq!(facts.verdict().pat, expected, "{facts:?}");
+            let device = match nested {
+                true => DevicePages::WriteCombiningOrUncached,
+                false => DevicePages::Unknown,
+            };
+            assert_eq!(facts.verdict().device, device, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn amd_honours_the_guest_with_nested_paging_whatever_the_quirk_says() {
+        for facts in facts(Cpu::Amd).filter(|facts| facts.nested_paging != Some(false)) {
+            let (pat, device) = match facts.nested_paging {
+                Some(_) => (GuestPat::Honoured, DevicePages::AsAskedUnlessCached),
+                None => (GuestPat::Unknown, DevicePages::Unknown),
+            };
+            assert_eq!(facts.verdict(), KvmVerdict { pat, device }, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn arm_follows_fwb_and_maps_devices_as_devices() {
+        for facts in facts(Cpu::Arm64) {
+            let pat = match facts.fwb {
+                Some(true) => GuestPat::Ignored,
+                Some(false) => GuestPat::Honoured,
+                None => GuestPat::Unknown,
+            };
+            let device = DevicePages::DeviceMemory;
+            assert_eq!(facts.verdict(), KvmVerdict { pat, device }, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn other_cpus_are_unknown_but_for_riscv() {
+        for (cpu, pat) in [
+            (Cpu::Riscv64, GuestPat::Honoured),
+            (Cpu::Other, GuestPat::Unknown),
+            (Cpu::OtherX86, GuestPat::Unknown),
+        ] {
+            let x86 = cpu == Cpu::OtherX86;
+            let device = DevicePages::Unknown;
+            for facts in facts(cpu).filter(|facts| !x86 || facts.nested_paging != Some(false)) {
+                assert_eq!(facts.verdict(), KvmVerdict { pat, device }, "{facts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn host_of_which_nothing_is_known_is_unknown() {
+        for cpu in CPUS {
+            let expected = match cpu {
+                Cpu::Riscv64 => GuestPat::Honoured,
+                _ => GuestPat::Unknown,
+            };
+            assert_eq!(KvmFacts::unknown(cpu).verdict().pat, expected, "{cpu:?}");
+        }
+    }
+
+    #[test]
+    fn amd_under_software_paging_ignores_the_guest() {
+        // Measured with kvm_pvm on Linux 6.18.
+        let facts = KvmFacts {
+            quirks: Some(0x5ff & !QUIRK_IGNORE_GUEST_PAT),
+            nested_paging: Some(false),
+            ..KvmFacts::unknown(Cpu::Amd)
+        };
+        assert_eq!(facts.verdict().pat, GuestPat::Ignored);
+    }
+
+    #[test]
+    fn every_type_on_ram() {
+        for told in [Cached, Uncached, WriteCombining] {
+            let unknown = (told == Cached).then_some(Cached);
+            for (pat, expected) in [
+                (GuestPat::Honoured, Some(told)),
+                (GuestPat::Ignored, Some(Cached)),
+                (GuestPat::Unknown, unknown),
+            ] {
+                for device in DEVICES {
+                    let verdict = KvmVerdict { pat, device };
+                    assert_eq!(effective(told, verdict, Some(Location::Ram)), expected);
+                }
+            }
+        }
+    }
+
+    const DEVICES: [DevicePages; 4] = [
+        DevicePages::WriteCombiningOrUncached,
+        DevicePages::AsAskedUnlessCached,
+        DevicePages::DeviceMemory,
+        DevicePages::Unknown,
+    ];
+    const PATS: [GuestPat; 3] = [GuestPat::Honoured, GuestPat::Ignored, GuestPat::Unknown];
+
+    #[test]
+    fn every_type_on_a_device() {
+        let (uc, wc) = (Some(Uncached), Some(WriteCombining));
+        let table = [
+            // (told, then per kind of DEVICES)
+            (Cached, [uc, None, uc, None]),
+            (Uncached, [uc, uc, uc, None]),
+            (WriteCombining, [wc, wc, uc, None]),
+        ];
+        for (told, expected) in table {
+            for (device, expected) in DEVICES.into_iter().zip(expected) {
+                for pat in PATS {
+                    let verdict = KvmVerdict { pat, device };
+                    assert_eq!(
+                        effective(told, verdict, Some(Location::Device)),
+                        expected,
+                        "{told} {device:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_place_only_what_holds_in_both_is_known() {
+        for told in [Cached, Uncached, WriteCombining] {
+            for pat in PATS {
+                for device in DEVICES {
+                    let verdict = KvmVerdict { pat, device };
+                    let ram = effective(told, verdict, Some(Location::Ram));
+                    let device = effective(told, verdict, Some(Location::Device));
+                    let expected = if ram == device { ram } else { None };
+                    assert_eq!(effective(told, verdict, None), expected, "{verdict:?}");
+                }
+            }
+        }
+    }
+}

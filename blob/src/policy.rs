@@ -162,3 +162,180 @@ pub fn decide(policy: MismatchPolicy, claim: &Claim) -> Decision {
         MismatchPolicy::PreferCached => Decision::Warn(mismatch),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use MapInfo::{Cached, Uncached, WriteCombining};
+
+    const TYPES: [MapInfo; 3] = [Cached, Uncached, WriteCombining];
+    const POLICIES: [MismatchPolicy; 3] = [
+        MismatchPolicy::Warn,
+        MismatchPolicy::Refuse,
+        MismatchPolicy::PreferCached,
+    ];
+
+    fn maybe() -> impl Iterator<Item = Option<MapInfo>> + Clone {
+        TYPES.into_iter().map(Some).chain([None])
+    }
+
+    /// All claims: 3 types told, 4 of the fd, 4 effective, 3 flags.
+    fn claims() -> impl Iterator<Item = Claim> {
+        TYPES.into_iter().flat_map(|told| {
+            maybe().flat_map(move |fd| {
+                maybe().flat_map(move |effective| {
+                    (0..8).map(move |flags| Claim {
+                        told,
+                        coherent: flags & 1 != 0,
+                        guest_brackets: flags & 2 != 0,
+                        fd,
+                        effective,
+                        can_prefer_cached: flags & 4 != 0,
+                    })
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn claim_is_accepted_if_and_only_if_everything_is_known_and_agrees() {
+        for claim in claims() {
+            let agrees = claim.fd == Some(claim.told) && claim.effective == Some(claim.told);
+            let usable = claim.coherent || claim.guest_brackets;
+            for policy in POLICIES {
+                assert_eq!(
+                    decide(policy, &claim) == Decision::Accept,
+                    agrees && usable,
+                    "{policy} {claim:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn warn_and_refuse_do_so_for_every_mismatch() {
+        for claim in claims() {
+            if let Some(mismatch) = claim.mismatch() {
+                let warned = decide(MismatchPolicy::Warn, &claim);
+                let refused = decide(MismatchPolicy::Refuse, &claim);
+                assert_eq!(warned, Decision::Warn(mismatch), "{claim:?}");
+                assert_eq!(refused, Decision::Refuse(mismatch), "{claim:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn prefer_cached_prefers_refuses_what_is_wrong_and_warns_of_the_rest() {
+        for claim in claims() {
+            let Some(mismatch) = claim.mismatch() else {
+                continue;
+            };
+            let expected = match mismatch {
+                _ if claim.can_prefer_cached && claim.told != Cached => {
+                    Decision::Prefer(Cached, mismatch)
+                }
+                Mismatch::NoBrackets | Mismatch::GuestCaches | Mismatch::MemoryUncached => {
+                    Decision::Refuse(mismatch)
+                }
+                Mismatch::FdCaches
+                | Mismatch::GuestUnknown
+                | Mismatch::FdUnknown
+                | Mismatch::Slower => Decision::Warn(mismatch),
+            };
+            assert_eq!(
+                decide(MismatchPolicy::PreferCached, &claim),
+                expected,
+                "{claim:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn cached_memory_is_never_given_up_for_cached_memory() {
+        for claim in claims().filter(|claim| claim.told == Cached) {
+            for policy in POLICIES {
+                assert!(!matches!(decide(policy, &claim), Decision::Prefer(..)));
+            }
+        }
+    }
+
+    #[test]
+    fn each_mismatch_alone_is_named() {
+        let fine = |told| Claim {
+            told,
+            coherent: true,
+            guest_brackets: false,
+            fd: Some(told),
+            effective: Some(told),
+            can_prefer_cached: false,
+        };
+        for told in TYPES {
+            for other in TYPES {
+                let by_guest = Claim {
+                    effective: Some(other),
+                    ..fine(told)
+                };
+                let by_fd = Claim {
+                    fd: Some(other),
+                    ..fine(told)
+                };
+                let (guest, fd) = match (told, other) {
+                    (told, other) if told == other => (None, None),
+                    (Cached, _) => (Some(Mismatch::Slower), Some(Mismatch::MemoryUncached)),
+                    (_, Cached) => (Some(Mismatch::GuestCaches), Some(Mismatch::FdCaches)),
+                    _ => (Some(Mismatch::Slower), Some(Mismatch::Slower)),
+                };
+                assert_eq!(by_guest.mismatch(), guest, "{told} but {other}");
+                assert_eq!(by_fd.mismatch(), fd, "{told} but {other}");
+            }
+            let unknown_guest = Claim {
+                effective: None,
+                ..fine(told)
+            };
+            let unknown_fd = Claim {
+                fd: None,
+                ..fine(told)
+            };
+            let incoherent = Claim {
+                coherent: false,
+                ..fine(told)
+            };
+            assert_eq!(unknown_guest.mismatch(), Some(Mismatch::GuestUnknown));
+            assert_eq!(unknown_fd.mismatch(), Some(Mismatch::FdUnknown));
+            assert_eq!(incoherent.mismatch(), Some(Mismatch::NoBrackets));
+        }
+    }
+
+    #[test]
+    fn gravest_mismatch_is_the_one_reported() {
+        let claim = Claim {
+            told: WriteCombining,
+            coherent: true,
+            guest_brackets: true,
+            fd: None,
+            effective: Some(Cached),
+            can_prefer_cached: false,
+        };
+        assert_eq!(claim.mismatch(), Some(Mismatch::GuestCaches));
+        for claim in claims() {
+            let wrong = (!claim.coherent && !claim.guest_brackets)
+                || (claim.told != Cached && claim.effective == Some(Cached))
+                || (claim.told == Cached && claim.fd.is_some_and(|fd| fd != Cached));
+            let reported = claim.mismatch();
+            assert_eq!(reported.is_some_and(Mismatch::is_wrong), wrong, "{claim:?}");
+        }
+    }
+
+    #[test]
+    fn policies_are_read_as_they_are_shown() {
+        for policy in POLICIES {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert_eq!("refuse".parse(), Ok(MismatchPolicy::Refuse));
+        let error = "Warn".parse::<MismatchPolicy>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown policy `Warn`, use warn, refuse or prefer-cached"
+        );
+    }
+}

@@ -87,7 +87,11 @@ pub fn judge(raw: u32, exporter: &Exporter, driver: Option<&[MemoryProperties]>)
             Some(caching) if caching == reported => Verdict::Confirmed(caching),
             Some(caching) => Verdict::Corrected(caching, reason),
         },
-        coherent: common(candidates.iter().map(|memory| memory.coherent)),
+        coherent: match (reported, reason) {
+            // Rings are such memory, whatever the driver has.
+            (MapInfo::Cached, Correction::OrdinaryRam) => Some(true),
+            _ => common(candidates.iter().map(|memory| memory.coherent)),
+        },
     }
 }
 
@@ -108,4 +112,180 @@ fn filter(types: &[MemoryType], reported: MapInfo) -> Vec<MemoryType> {
 fn common<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     let first = values.next()?;
     values.all(|value| value == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use MapInfo::{Cached, Uncached, WriteCombining};
+
+    const VISIBLE: MemoryProperties = MemoryProperties::HOST_VISIBLE;
+    const COHERENT_CACHED: MemoryProperties = VISIBLE
+        .union(MemoryProperties::HOST_COHERENT)
+        .union(MemoryProperties::HOST_CACHED);
+    const COHERENT: MemoryProperties = VISIBLE.union(MemoryProperties::HOST_COHERENT);
+    const CACHED: MemoryProperties = VISIBLE.union(MemoryProperties::HOST_CACHED);
+
+    /// The host-visible types that a driver can have; each set of them is one driver.
+    const KINDS: [MemoryProperties; 4] = [COHERENT_CACHED, COHERENT, CACHED, VISIBLE];
+
+    fn drivers() -> impl Iterator<Item = Vec<MemoryProperties>> {
+        (0..1 << KINDS.len()).map(|set: usize| {
+            let mut types = vec![MemoryProperties::DEVICE_LOCAL];
+            types.extend(
+                (0..KINDS.len())
+                    .filter(|kind| set >> kind & 1 == 1)
+                    .map(|kind| KINDS[kind]),
+            );
+            types
+        })
+    }
+
+    fn exporters() -> [Exporter; 7] {
+        [
+            Exporter::Memfd,
+            Exporter::HugetlbMemfd,
+            Exporter::Udmabuf,
+            Exporter::SystemHeap,
+            Exporter::Drm,
+            Exporter::I915,
+            Exporter::Other("msm".into()),
+        ]
+    }
+
+    const NOTHING: VenusType = VenusType {
+        verdict: Verdict::Unknown,
+        coherent: None,
+    };
+
+    #[test]
+    fn nothing_is_known_of_what_was_not_reported() {
+        for exporter in exporters() {
+            for raw in [0, 0x30, 4, 0x3f] {
+                assert_eq!(judge(raw, &exporter, None), NOTHING);
+                assert_eq!(judge(raw, &exporter, Some(&[COHERENT_CACHED])), NOTHING);
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_ram_is_cached_whatever_was_reported() {
+        for exporter in exporters()
+            .into_iter()
+            .filter(|e| e.mmap_caching().is_some())
+        {
+            for driver in drivers().map(Some).chain([None]) {
+                let verdict = |raw| judge(raw, &exporter, driver.as_deref()).verdict;
+                let corrected = Verdict::Corrected(Cached, Correction::OrdinaryRam);
+                let ring = VenusType {
+                    verdict: Verdict::Confirmed(Cached),
+                    coherent: Some(true),
+                };
+                assert_eq!(judge(0x31, &exporter, driver.as_deref()), ring);
+                assert_eq!(verdict(0x32), corrected);
+                assert_eq!(verdict(0x33), corrected);
+            }
+        }
+    }
+
+    #[test]
+    fn without_the_drivers_types_other_exporters_are_unknown() {
+        for exporter in exporters()
+            .into_iter()
+            .filter(|e| e.mmap_caching().is_none())
+        {
+            for raw in 1..=3 {
+                assert_eq!(judge(raw, &exporter, None), NOTHING);
+                assert_eq!(judge(raw, &exporter, Some(&[])), NOTHING);
+            }
+        }
+    }
+
+    /// What virglrenderer may report for a type, and what the type is.
+    fn truth(kind: MemoryProperties) -> (MapInfo, MapInfo, bool) {
+        match kind {
+            COHERENT_CACHED => (Cached, Cached, true),
+            COHERENT => (WriteCombining, WriteCombining, true),
+            CACHED => (WriteCombining, Cached, false),
+            _ => (WriteCombining, WriteCombining, false),
+        }
+    }
+
+    #[test]
+    fn verdict_is_what_every_possible_type_has() {
+        for driver in drivers() {
+            for reported in [Cached, Uncached, WriteCombining] {
+                let visible = driver.iter().filter(|kind| kind.contains(VISIBLE));
+                let all: Vec<_> = visible.map(|&kind| truth(kind)).collect();
+                let possible: Vec<_> = all.iter().filter(|kind| kind.0 == reported).collect();
+                let (of, reason) = match possible.is_empty() {
+                    true => (all.iter().collect(), Correction::NoSuchMemory),
+                    false => (possible, Correction::Misreported),
+                };
+                let every = |caching| !of.is_empty() && of.iter().all(|kind| kind.1 == caching);
+                let verdict = match (every(Cached), every(WriteCombining)) {
+                    (false, false) => Verdict::Unknown,
+                    (cached, _) => {
+                        let caching = if cached { Cached } else { WriteCombining };
+                        if caching == reported {
+                            Verdict::Confirmed(caching)
+                        } else {
+                            Verdict::Corrected(caching, reason)
+                        }
+                    }
+                };
+                let coherent = match (of.iter().any(|kind| kind.2), of.iter().any(|kind| !kind.2)) {
+                    (true, false) => Some(true),
+                    (false, true) => Some(false),
+                    _ => None,
+                };
+                for exporter in exporters()
+                    .into_iter()
+                    .filter(|e| e.mmap_caching().is_none())
+                {
+                    assert_eq!(
+                        judge(reported.to_wire(), &exporter, Some(&driver)),
+                        VenusType { verdict, coherent },
+                        "{reported} of {driver:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lavapipe_on_udmabuf_is_confirmed() {
+        let lavapipe = [MemoryProperties::DEVICE_LOCAL | COHERENT_CACHED];
+        let known = judge(0x31, &Exporter::Udmabuf, Some(&lavapipe));
+        assert_eq!(known.verdict, Verdict::Confirmed(Cached));
+        assert_eq!(known.coherent, Some(true));
+    }
+
+    #[test]
+    fn cached_but_incoherent_memory_is_not_taken_for_write_combining() {
+        let driver = [COHERENT_CACHED, CACHED];
+        let known = judge(3, &Exporter::Drm, Some(&driver));
+        assert_eq!(
+            known.verdict,
+            Verdict::Corrected(Cached, Correction::Misreported)
+        );
+        assert_eq!(known.coherent, Some(false));
+    }
+
+    #[test]
+    fn video_memory_is_confirmed() {
+        let driver = [MemoryProperties::DEVICE_LOCAL | COHERENT, COHERENT_CACHED];
+        let known = judge(3, &Exporter::Drm, Some(&driver));
+        assert_eq!(known.verdict, Verdict::Confirmed(WriteCombining));
+        assert_eq!(known.coherent, Some(true));
+    }
+
+    #[test]
+    fn worker_that_reports_memory_the_driver_lacks_is_corrected() {
+        let known = judge(3, &Exporter::Drm, Some(&[COHERENT_CACHED]));
+        assert_eq!(
+            known.verdict,
+            Verdict::Corrected(Cached, Correction::NoSuchMemory)
+        );
+    }
 }

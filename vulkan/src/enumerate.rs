@@ -7,6 +7,7 @@ use crate::error::DeviceError;
 use crate::extensions::Extensions;
 use crate::external::external_buffers;
 use crate::instance::{EnumerateError, Instance};
+use crate::loader;
 use crate::options::Options;
 
 /// Lists every Vulkan 1.1 device of the host.
@@ -28,9 +29,11 @@ pub fn enumerate() -> Result<Vec<Adapter>, EnumerateError> {
 /// # Errors
 /// Those of the Vulkan calls.
 pub fn list(instance: &Instance) -> Result<Vec<(vk::PhysicalDevice, Adapter)>, DeviceError> {
+    let alone = loader::lock();
     // SAFETY: the instance is alive.
     let devices = unsafe { instance.raw().enumerate_physical_devices() }
         .map_err(|result| DeviceError::new("vkEnumeratePhysicalDevices", result))?;
+    drop(alone);
     let mut adapters = Vec::new();
     for device in devices {
         if let Some(adapter) = describe(instance.raw(), device)? {

@@ -6,6 +6,7 @@ use ash::{ext, vk};
 use thiserror::Error;
 
 use crate::error::DeviceError;
+use crate::loader;
 use crate::messenger::{self, Messenger};
 use crate::options::Options;
 
@@ -72,6 +73,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.messenger = None;
+        let _alone = loader::lock();
         // SAFETY: whatever is made from the instance keeps it alive, so nothing is left
         // (VUID-vkDestroyInstance-instance-00629).
         unsafe { self.raw.destroy_instance(None) };
@@ -138,6 +140,7 @@ fn create(
             .push_next(&mut features),
         None => create,
     };
+    let _alone = loader::lock();
     // SAFETY: `create` and what it points to live through the call.
     match unsafe { entry.create_instance(&create, None) } {
         Ok(instance) => Ok(Some(instance)),

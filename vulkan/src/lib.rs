@@ -15,6 +15,7 @@ mod external;
 mod facts;
 pub mod image;
 mod instance;
+mod loader;
 mod logical;
 pub mod memory;
 mod messenger;

@@ -10,6 +10,7 @@ use crate::error::DeviceError;
 use crate::extensions::Extensions;
 use crate::facts::Facts;
 use crate::instance::Instance;
+use crate::loader;
 use crate::memory::Heaps;
 
 /// Functions of extensions, where the device has them.
@@ -51,8 +52,12 @@ impl LogicalDevice {
         family: u32,
         facts: Facts,
     ) -> Result<Self, DeviceError> {
-        let raw = create(instance.raw(), physical, family, facts.extensions)?;
-        let functions = Functions::load(&instance, &raw, facts.extensions);
+        let (raw, functions) = {
+            let _alone = loader::lock();
+            let raw = create(instance.raw(), physical, family, facts.extensions)?;
+            let functions = Functions::load(&instance, &raw, facts.extensions);
+            (raw, functions)
+        };
         Ok(Self {
             heaps: Heaps::new(&facts),
             raw,
@@ -142,6 +147,7 @@ impl LogicalDevice {
         let info = vk::DebugUtilsObjectNameInfoEXT::default()
             .object_handle(object)
             .object_name(&name);
+        let _alone = loader::lock();
         // SAFETY: the object is one of this device and nobody else uses it yet. A name that could
         // not be given is no reason to fail.
         let _unnamed = unsafe { functions.set_debug_utils_object_name(&info) };
@@ -159,6 +165,7 @@ impl fmt::Debug for LogicalDevice {
 
 impl Drop for LogicalDevice {
     fn drop(&mut self) {
+        let _alone = loader::lock();
         // SAFETY: whatever is made from the device keeps it alive, so nothing is left
         // (VUID-vkDestroyDevice-device-05137).
         unsafe { self.raw.destroy_device(None) };

@@ -217,7 +217,8 @@ fn properties_that_no_type_has_are_refused() {
 
 #[test]
 fn heaps_count_what_is_allocated_and_freed() {
-    for without in [&[][..], &["VK_EXT_memory_budget"][..]] {
+    // What a driver counts may be all of the system's memory, and lag behind.
+    for (without, exact) in [(&[][..], false), (&["VK_EXT_memory_budget"][..], true)] {
         let Some(device) = Checked::open_without(without) else {
             return;
         };
@@ -230,8 +231,11 @@ fn heaps_count_what_is_allocated_and_freed() {
         drop(memory);
         let after = used();
 
-        assert!(during >= before + (60 << 20), "{before} {during}");
-        assert!(after + (60 << 20) <= during, "{during} {after}");
+        assert!(during >= 64 << 20, "{during}");
+        if exact {
+            assert_eq!((before, after), (0, 0));
+            assert!(during < 65 << 20, "{during}");
+        }
     }
 }
 

@@ -136,14 +136,7 @@ impl Backing {
     ) -> Result<Self, BackingError> {
         let access = check_access(fd.as_fd(), needed)?;
         let exporter = Exporter::of(&fd)?;
-        let (kind, data_offset) = match (kind, exporter.is_dma_buf()) {
-            (ExportKind::DmaBuf, true) => (BackingKind::DmaBuf, 0),
-            (ExportKind::Shm, true) => {
-                return Err(BackingError::NotMappable("a dma-buf as shared memory"));
-            }
-            (ExportKind::DmaBuf | ExportKind::Shm, false) => (BackingKind::Memfd, 0),
-            (ExportKind::Opaque, _) => (BackingKind::MemfdWithHeader, llvmpipe::data_offset(&fd)?),
-        };
+        let (kind, data_offset) = layout(fd.as_fd(), kind, &exporter)?;
         if !exporter.is_dma_buf() {
             seal_against_shrinking(fd.as_fd())?;
         }
@@ -237,6 +230,23 @@ fn check_access(fd: BorrowedFd<'_>, needed: Access) -> Result<Access, BackingErr
         true => Ok(access),
         false if needed.contains(Access::WRITE) => Err(BackingError::NotReadWrite),
         false => Err(BackingError::NotReadable),
+    }
+}
+
+/// What a file is that is exported as `kind`, and where its data starts.
+fn layout(
+    fd: BorrowedFd<'_>,
+    kind: ExportKind,
+    exporter: &Exporter,
+) -> Result<(BackingKind, u64), BackingError> {
+    match (kind, exporter.is_dma_buf()) {
+        (ExportKind::DmaBuf, true) => Ok((BackingKind::DmaBuf, 0)),
+        (ExportKind::DmaBuf | ExportKind::Shm, false) => Ok((BackingKind::Memfd, 0)),
+        (ExportKind::Opaque, false) => {
+            Ok((BackingKind::MemfdWithHeader, llvmpipe::data_offset(fd)?))
+        }
+        (ExportKind::Shm, true) => Err(BackingError::NotMappable("a dma-buf as shared memory")),
+        (ExportKind::Opaque, true) => Err(BackingError::NotMappable("a dma-buf as an opaque fd")),
     }
 }
 

@@ -53,9 +53,10 @@ pub enum Edge {
 /// they were returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// DMA_BUF_IOCTL_SYNC, repeated while it gives EINTR or EAGAIN. START blocks until the
-    /// device has finished what was submitted, without a time-out, so it wants a thread that may
-    /// block. A START that fails, fails its bracket; an END that fails is logged.
+    /// DMA_BUF_IOCTL_SYNC, repeated while it gives EINTR or EAGAIN. It wants a thread that may
+    /// block: START waits without a time-out until the device has finished what was submitted,
+    /// and on i915 END waits for what the device writes. A START that fails, fails the bracket
+    /// that begins; an END that fails is logged.
     DmaBufSync {
         /// Which end.
         edge: Edge,
@@ -89,13 +90,7 @@ impl Action {
 
     /// Whether it may take as long as the device works.
     pub fn may_block(&self) -> bool {
-        matches!(
-            self,
-            Self::DmaBufSync {
-                edge: Edge::Start,
-                ..
-            }
-        )
+        matches!(self, Self::DmaBufSync { .. })
     }
 }
 

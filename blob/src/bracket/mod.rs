@@ -4,6 +4,13 @@
 //! several overlap. [`Brackets`] is the book of one blob: it does nothing itself but returns what
 //! has to be done as [`Action`]s.
 //!
+//! What the caller does:
+//! - It carries out the actions of a blob one at a time, in the order in which they were returned,
+//!   whoever they are for, and then lets the holder go on.
+//! - It reports of each pending bracket, once, [`Brackets::started`] or [`Brackets::failed`],
+//!   and of each holder that is gone [`Brackets::abandon`].
+//! - At [`Brackets::next_deadline`] it calls [`Brackets::expire`] and answers those who waited.
+//!
 //! What a holder promises:
 //! - It accesses only bytes of the range, only as it said, and only between the two ends.
 //! - With WRITE but without READ it writes every byte of the range. Those that it does not write
@@ -78,7 +85,8 @@ impl fmt::Display for BracketId {
 }
 
 /// How many brackets of one blob may be open at a time. Those whose START is still at work count
-/// until it is through, even if their holder is gone.
+/// until it is through, even if their holder is gone. With a total below that of all holders
+/// together, some can keep others out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Of one holder.

@@ -153,7 +153,7 @@ impl Memory {
         match self.cache {
             Cache::None => {}
             Cache::Shadow => {
-                self.shadow[range.clone()].copy_from_slice(&self.device[range.clone()])
+                self.shadow[range.clone()].copy_from_slice(&self.device[range.clone()]);
             }
             // Dirty lines too.
             Cache::Lines => {
@@ -167,7 +167,7 @@ impl Memory {
         match self.cache {
             Cache::None => {}
             Cache::Shadow => {
-                self.device[range.clone()].copy_from_slice(&self.shadow[range.clone()])
+                self.device[range.clone()].copy_from_slice(&self.shadow[range.clone()]);
             }
             Cache::Lines => self.lines_of(range).for_each(|line| self.clean(line)),
         }
