@@ -1,7 +1,7 @@
 //! The matrix of `docs/memory-types.md`: memory, exporter and door, and what follows for an access.
 //!
-//! With COHERD_MATRIX set to the name of a place the matrix has to be the one that the page has
-//! for it; `cargo xtask matrix --bless` writes it there.
+//! `cargo xtask dma-buf` runs this program where every exporter is, and has it compare the matrix
+//! with the page; `cargo xtask matrix --bless` writes it there.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,27 +20,59 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create
 
 const SIZE: u64 = 1 << 20;
 
-/// Names the place whose matrix the page has.
-const PLACE: &str = "COHERD_MATRIX";
-
-/// Names the layer with memory that is not coherent; the loader has to find it.
-const LAYER: &str = "COHERD_TEST_LAYER";
+/// Set where the matrix has to be the one of the page.
+const COMPARE: &str = "COHERD_COMPARE_MATRIX";
 
 const PAGE: &str = "../docs/memory-types.md";
+const BEGIN: &str = "<!-- matrix -->\n";
+const END: &str = "<!-- end of matrix -->\n";
+
+/// The layer with memory that is not coherent.
+const LAYER: &str = "VK_LAYER_COHERD_incoherent";
+
+/// Without it a driver that exports dma-bufs exports the files that it has otherwise.
+const DMA_BUF: &str = "VK_EXT_external_memory_dma_buf";
 
 /// The driver on the processor, since the matrix of a real device is another one.
-fn open(layers: Vec<String>) -> Option<Device> {
-    let options = Options {
-        layers,
-        ..Options::default()
-    };
-    match Device::open(&Selector::Software, &options) {
+fn open(options: &Options) -> Result<Device, OpenError> {
+    Device::open(&Selector::Software, options)
+}
+
+fn plain() -> Option<Device> {
+    match open(&Options::default()) {
         Ok(device) => Some(device),
         Err(
             OpenError::Enumerate(EnumerateError::Loader(_))
             | OpenError::Select(SelectError::NoDevice | SelectError::NotThere { .. }),
         ) => {
             Need::Vulkan.skip("Vulkan driver on the processor").unwrap();
+            None
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// The driver without dma-bufs, if it makes others of its files.
+fn opaque(plain: &Device) -> Option<Device> {
+    let options = Options {
+        without_extensions: vec![DMA_BUF.to_owned()],
+        ..Options::default()
+    };
+    plain
+        .adapter()
+        .exports_dma_buf
+        .then(|| open(&options).unwrap())
+}
+
+fn layered() -> Option<Device> {
+    let options = Options {
+        layers: vec![LAYER.to_owned()],
+        ..Options::default()
+    };
+    match open(&options) {
+        Ok(device) => Some(device),
+        Err(OpenError::Enumerate(EnumerateError::NoLayer(_))) => {
+            println!("SKIPPED: no Vulkan layer {LAYER}; VK_ADD_LAYER_PATH says where it is");
             None
         }
         Err(error) => panic!("{error:?}"),
@@ -73,14 +105,15 @@ fn files() -> Vec<(&'static str, OwnedFd)> {
 }
 
 fn rows(device: &Device) -> Vec<Row> {
+    let others = [
+        ("lavapipe without dma-bufs", opaque(device)),
+        ("lavapipe, test layer", layered()),
+    ];
     let mut rows = matrix::of_device(device, "lavapipe", SIZE).unwrap();
-    match env::var(LAYER) {
-        Ok(layer) => {
-            let device = open(vec![layer]).unwrap();
-            let name = "lavapipe under the test layer";
+    for (name, device) in others {
+        if let Some(device) = device {
             rows.extend(matrix::of_device(&device, name, SIZE).unwrap());
         }
-        Err(_) => println!("SKIPPED: {LAYER} names no layer with incoherent memory"),
     }
     for (name, fd) in files() {
         rows.extend(matrix::of_file(device, name, fd, SIZE).unwrap());
@@ -100,16 +133,16 @@ fn is_stale_without_brackets(row: &Row) -> bool {
     !incoherent || row.bare == Some(stale)
 }
 
-/// What the page has between its marks for a place.
-fn section<'a>(page: &'a str, place: &str) -> Option<&'a str> {
-    let (_, rest) = page.split_once(&format!("<!-- matrix: {place} -->\n"))?;
-    let (section, _) = rest.split_once("<!-- end of matrix -->")?;
-    Some(section)
+/// What the page has between its marks.
+fn kept(page: &str) -> Option<&str> {
+    let (_, rest) = page.split_once(BEGIN)?;
+    let (kept, _) = rest.split_once(END)?;
+    Some(kept)
 }
 
 #[test]
 fn every_door_to_memory_shows_what_the_other_side_wrote() {
-    let Some(device) = open(Vec::new()) else {
+    let Some(device) = plain() else {
         return;
     };
 
@@ -121,11 +154,11 @@ fn every_door_to_memory_shows_what_the_other_side_wrote() {
         assert!(row.is_right(), "{row:?}");
         assert!(is_stale_without_brackets(row), "{row:?}");
     }
-    if let Ok(place) = env::var(PLACE) {
+    if env::var_os(COMPARE).is_some() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
         let page = fs::read_to_string(page).unwrap();
         assert_eq!(
-            section(&page, &place),
+            kept(&page),
             Some(table.as_str()),
             "run cargo xtask matrix --bless, and look at what changes in docs/memory-types.md"
         );

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::coherd;
 use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
-use crate::dma_buf;
+use crate::dma_buf::{self, MatrixArgs};
 use crate::fuzz::{self, FuzzArgs};
 use crate::gpu_check::{self, GpuCheckArgs};
 use crate::lab::enter::{Plan, enter};
@@ -46,6 +46,8 @@ enum Task {
         /// Run only the tests whose name contains this
         filter: Option<String>,
     },
+    /// Show the matrix of memory types, as docs/memory-types.md has it
+    Matrix(MatrixArgs),
     /// Feed the daemon's rooms inputs that a fuzzer makes up
     Fuzz(FuzzArgs),
     /// Build a program that checks and measures the memory of a GPU, to be run on any machine
@@ -97,6 +99,10 @@ impl Cli {
                 let tally = dma_buf::run(&Lab::ensure(&progress)?, filter.as_deref(), &progress)?;
                 println!("{tally}");
                 Ok(success(tally.failed == 0))
+            }
+            Task::Matrix(args) => {
+                dma_buf::show_matrix(&args, &Lab::ensure(&progress)?, &progress)?;
+                Ok(ExitCode::SUCCESS)
             }
             Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
             Task::GpuCheck(args) => Ok(success(gpu_check::run(&args, &progress)?)),

@@ -8,9 +8,6 @@ use serde_json::json;
 
 use crate::lab::{Lab, LabError, TARGET};
 
-/// Its crate.
-pub const PACKAGE: &str = "coherd-test-layer";
-
 /// What the loader calls it.
 pub const NAME: &str = "VK_LAYER_COHERD_incoherent";
 
@@ -19,36 +16,38 @@ const LIBRARY: &str = "libVkLayer_coherd_incoherent.so";
 /// Below the folder of the library.
 const FOLDER: &str = "layers";
 
-/// How cargo built it.
+/// For whom cargo built it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// For tests.
-    Debug,
-    /// For whole systems.
+    /// Test programs, beside which it is.
+    Tests,
+    /// Whole systems.
     Release,
 }
 
 impl Profile {
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
+    /// Where the library is, inside the lab.
+    fn folder(self) -> PathBuf {
+        Path::new(TARGET).join(match self {
+            Self::Tests => "debug/deps",
             Self::Release => "release",
-        }
+        })
     }
 }
 
 /// The folder inside the lab in which the loader finds the layer, for `VK_ADD_LAYER_PATH`.
 #[must_use]
 pub fn folder(profile: Profile) -> PathBuf {
-    Path::new(TARGET).join(profile.folder()).join(FOLDER)
+    profile.folder().join(FOLDER)
 }
 
-/// Writes the layer's manifest, "Layer Manifest File Format" of the loader-layer interface.
+/// Writes the layer's manifest, "Layer Manifest File Format" of the loader-layer interface. The
+/// library may be built later.
 ///
 /// # Errors
 /// [`LabError::Io`]
 pub fn install(lab: &Lab, profile: Profile) -> Result<(), LabError> {
-    let library = Path::new(TARGET).join(profile.folder()).join(LIBRARY);
+    let library = profile.folder().join(LIBRARY);
     let manifest = json!({
         "file_format_version": "1.2.0",
         "layer": {

@@ -10,10 +10,15 @@ use crate::progress::Progress;
 /// Where cargo leaves what [`build`] builds, inside the lab and its guests.
 const RELEASE: &str = "release";
 
-/// The daemon, its Vulkan layer, and the programs of guests.
-const PACKAGES: [&str; 3] = ["coherd", "coherd-layer", "coherd-tests"];
+/// The daemon, its Vulkan layer and that of the tests, and the programs of guests.
+const PACKAGES: [&str; 4] = [
+    "coherd",
+    "coherd-layer",
+    "coherd-test-layer",
+    "coherd-tests",
+];
 
-/// Builds coherd with Venus, its Vulkan layer and the programs for guests, in release mode.
+/// Builds coherd with Venus, the Vulkan layers and the programs for guests, in release mode.
 ///
 /// # Errors
 /// [`CoherdError::Build`], with the compiler's output on standard error.

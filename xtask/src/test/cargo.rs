@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::lab::Lab;
 use crate::libtest::{self, Results};
 use crate::tally::Tally;
-use crate::test_programs::OPTIONS;
+use crate::test_programs::{self, OPTIONS};
 
 /// Why a step could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +18,6 @@ pub struct CargoError {
 
 const TEST: &str = "test";
 
-/// Makes tests fail where there is no Vulkan.
-const VULKAN: (&str, &str) = ("COHERD_REQUIRE_VULKAN", "1");
-
 /// One call of cargo.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
@@ -28,7 +25,6 @@ pub struct Step {
     pub name: &'static str,
     subcommand: &'static str,
     options: &'static [&'static str],
-    environment: &'static [(&'static str, &'static str)],
 }
 
 impl Step {
@@ -72,7 +68,7 @@ impl Step {
             "clippy",
             &["--manifest-path=tests/fuzz/Cargo.toml", "--locked"],
         ),
-        Self::new("unit and integration tests with Venus", TEST, OPTIONS).with(&[VULKAN]),
+        Self::new("unit and integration tests with Venus", TEST, OPTIONS),
     ];
 
     const fn new(
@@ -84,13 +80,7 @@ impl Step {
             name,
             subcommand,
             options,
-            environment: &[],
         }
-    }
-
-    const fn with(mut self, environment: &'static [(&'static str, &'static str)]) -> Self {
-        self.environment = environment;
-        self
     }
 
     /// Whether its output has the results of many tests, rather than being one.
@@ -123,7 +113,9 @@ impl Step {
     /// # Errors
     /// As [`Step::run_on_host`].
     pub fn run_in_lab(&self, lab: &Lab, tally: &mut Tally) -> Result<(), CargoError> {
-        self.run(lab.cargo(&self.arguments()), tally)
+        let mut command = lab.cargo(&self.arguments());
+        command.envs(test_programs::environment());
+        self.run(command, tally)
     }
 
     fn run(&self, mut command: Command, tally: &mut Tally) -> Result<(), CargoError> {
@@ -138,7 +130,6 @@ impl Step {
         };
         let mut child = command
             .env("RUSTDOCFLAGS", "-D warnings")
-            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(stdout)
             .spawn()
