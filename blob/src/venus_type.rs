@@ -95,16 +95,18 @@ pub fn judge(raw: u32, exporter: &Exporter, driver: Option<&[MemoryProperties]>)
     }
 }
 
+/// What virglrenderer reports for memory of this type.
+pub fn reported_as(memory: MemoryType) -> MapInfo {
+    if memory == MemoryType::RAM {
+        MapInfo::Cached
+    } else {
+        MapInfo::WriteCombining
+    }
+}
+
 /// The types for which virglrenderer reports `reported`.
 fn filter(types: &[MemoryType], reported: MapInfo) -> Vec<MemoryType> {
-    let report = |memory: &MemoryType| {
-        if *memory == MemoryType::RAM {
-            MapInfo::Cached
-        } else {
-            MapInfo::WriteCombining
-        }
-    };
-    let reported = |memory: &MemoryType| report(memory) == reported;
+    let reported = |memory: &MemoryType| reported_as(*memory) == reported;
     types.iter().copied().filter(reported).collect()
 }
 

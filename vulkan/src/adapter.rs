@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use coherd_protocol::memory::MemoryProperties;
+
 /// How a device renders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdapterKind {
@@ -27,6 +29,8 @@ pub struct Adapter {
     pub name: String,
     /// How it renders.
     pub kind: AdapterKind,
+    /// Whether the GPU shares the CPU's memory; `None` if it is not told.
+    pub integrated: Option<bool>,
     /// PCI vendor or Khronos vendor id.
     pub vendor_id: u32,
     /// Vendor's device id.
@@ -40,6 +44,8 @@ pub struct Adapter {
     /// Whether host-visible memory can be exported as dma-buf. A driver may advertise
     /// VK_EXT_external_memory_dma_buf for import alone.
     pub exports_dma_buf: bool,
+    /// Properties of each memory type, in Vulkan's order.
+    pub memory_types: Vec<MemoryProperties>,
 }
 
 impl fmt::Display for Adapter {

@@ -1,6 +1,7 @@
 //! Enumeration of the host's Vulkan devices.
 
 use ash::vk;
+use coherd_protocol::memory::MemoryProperties;
 
 use crate::adapter::{Adapter, AdapterKind, RenderNode};
 use crate::error::DeviceError;
@@ -84,6 +85,11 @@ fn describe(
             vk::PhysicalDeviceType::CPU => AdapterKind::Software,
             _ => AdapterKind::Hardware,
         },
+        integrated: match properties.device_type {
+            vk::PhysicalDeviceType::INTEGRATED_GPU => Some(true),
+            vk::PhysicalDeviceType::DISCRETE_GPU => Some(false),
+            _ => None,
+        },
         vendor_id: properties.vendor_id,
         device_id: properties.device_id,
         render_node: (drm.has_render == vk::TRUE).then(|| RenderNode {
@@ -100,5 +106,16 @@ fn describe(
                 vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST,
             )
             .contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE),
+        memory_types: memory_types(instance, device),
     }))
+}
+
+fn memory_types(instance: &ash::Instance, device: vk::PhysicalDevice) -> Vec<MemoryProperties> {
+    // SAFETY: `device` was enumerated from the live instance.
+    let memory = unsafe { instance.get_physical_device_memory_properties(device) };
+    memory
+        .memory_types_as_slice()
+        .iter()
+        .map(|kind| MemoryProperties::from_bits_truncate(kind.property_flags.as_raw()))
+        .collect()
 }

@@ -133,12 +133,14 @@ mod tests {
         Adapter {
             name: name.into(),
             kind,
+            integrated: None,
             vendor_id: 0x1002,
             device_id: 1,
             render_node: minor.map(|minor| RenderNode { major: 226, minor }),
             device_uuid: [u8::try_from(name.len()).unwrap(); 16],
             driver_uuid: [0; 16],
             exports_dma_buf: true,
+            memory_types: Vec::new(),
         }
     }
 

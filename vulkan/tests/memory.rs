@@ -1,5 +1,7 @@
 //! Memory by property, through the eyes of CPU and GPU.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use coherd_protocol::blob_context::command::BufferUsage;
@@ -271,4 +273,9 @@ fn budget_is_respected_with_and_without_the_drivers_help() {
         all.clear();
         visible(&device, "fits again", 4096, ExportNeed::None);
     }
+}
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
 }

@@ -1,5 +1,7 @@
 //! Copies and fills by the GPU.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::time::Duration;
@@ -312,4 +314,9 @@ fn threads_transfer_at_the_same_time() {
             }
         });
     }
+}
+
+#[test]
+fn everything_holds_with_incoherent_memory_and_its_dma_bufs() {
+    common::layer::all_but("everything_holds_with_incoherent_memory_and_its_dma_bufs");
 }

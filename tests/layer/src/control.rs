@@ -238,3 +238,40 @@ impl Controls {
         (self.functions.bytes_invalidated)()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_names_the_layer_and_escapes_the_path() {
+        let text = manifest(Path::new(r#"/a "b"\c.so"#));
+        assert!(
+            text.contains(r#""library_path": "/a \"b\"\\c.so","#),
+            "{text}"
+        );
+        assert!(text.contains(&format!(r#""name": "{LAYER_NAME}","#)));
+        assert_eq!(crate::LAYER.to_str(), Ok(LAYER_NAME));
+    }
+
+    #[test]
+    fn a_child_gets_the_folder_and_the_layer() {
+        let mut child = Command::new("true");
+        child.env("VK_INSTANCE_LAYERS", "VK_LAYER_other");
+
+        enable(&mut child, Path::new("/folder"));
+
+        let set = |variable| {
+            let (_, value) = child.get_envs().find(|(name, _)| *name == variable)?;
+            value?.to_str()
+        };
+        let layers = format!("VK_LAYER_other:{LAYER_NAME}");
+        assert_eq!(set("VK_INSTANCE_LAYERS"), Some(layers.as_str()));
+        let path = ["VK_ADD_LAYER_PATH", "VK_LAYER_PATH"].map(set);
+        assert!(
+            path.into_iter()
+                .flatten()
+                .any(|path| path.ends_with("/folder"))
+        );
+    }
+}

@@ -186,3 +186,36 @@ fn device_command(name: &str) -> Option<VoidFunction> {
     // SAFETY: a function pointer.
     Some(unsafe { void(function) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(name: &CStr) -> Option<VoidFunction> {
+        // SAFETY: no instance, and a name that ends in a nul.
+        unsafe { get_instance_proc_addr(vk::Instance::null(), name.as_ptr()) }
+    }
+
+    #[test]
+    fn finds_global_commands_without_an_instance() {
+        assert!(find(c"vkCreateInstance").is_some());
+        assert!(find(c"vkGetInstanceProcAddr").is_some());
+        assert!(find(c"vkDestroyInstance").is_none());
+        assert!(find(c"vkAllocateMemory").is_none());
+        // SAFETY: null is answered with null.
+        assert!(
+            unsafe { get_instance_proc_addr(vk::Instance::null(), core::ptr::null()) }.is_none()
+        );
+    }
+
+    #[test]
+    fn offers_only_what_the_next_entity_has_or_the_layer_makes() {
+        let below = find(c"vkCreateInstance");
+        let offered = |name, below| choose(name, device_command(name), below).is_some();
+        assert!(offered("vkMapMemory2", below));
+        assert!(!offered("vkMapMemory2", None));
+        assert!(offered("vkGetMemoryFdKHR", None));
+        assert!(offered("vkCmdDraw", below));
+        assert!(!offered("vkCmdDraw", None));
+    }
+}

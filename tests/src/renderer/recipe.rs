@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use coherd::renderer::Export;
+use coherd::renderer::{Export, ExportedFile};
 use coherd_blob::backing::ExportKind;
 use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
@@ -120,10 +120,12 @@ impl Recipe {
             FileKind::ReadOnly => Some(read_only(&fd)?),
             _ => Some(fcntl_dupfd_cloexec(&fd, 0)?),
         };
-        let export = exported.map(|fd| Export {
-            fd,
-            kind,
-            map_info: self.map_info,
+        let export = exported.map(|fd| {
+            Export::File(ExportedFile {
+                fd,
+                kind,
+                map_info: self.map_info,
+            })
         });
         Ok((Memory { fd, offset, size }, export))
     }

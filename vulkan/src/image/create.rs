@@ -46,6 +46,24 @@ pub fn create(
     candidates: &[Candidate],
     request: &ImageRequest<'_>,
 ) -> Result<Created, ImageError> {
+    let as_asked = |export| {
+        let request = ImageRequest { export, ..*request };
+        create_for(device, candidates, &request)
+    };
+    match request.export {
+        ExportNeed::IfPossible => match as_asked(ExportNeed::DmaBuf) {
+            Err(ImageError::UnsupportedModifier) => as_asked(ExportNeed::None),
+            other => other,
+        },
+        export => as_asked(export),
+    }
+}
+
+fn create_for(
+    device: &Arc<LogicalDevice>,
+    candidates: &[Candidate],
+    request: &ImageRequest<'_>,
+) -> Result<Created, ImageError> {
     device.ensure_alive()?;
     if candidates.is_empty() {
         return Err(ImageError::Unsupported);
@@ -149,7 +167,9 @@ fn fits(request: &ImageRequest<'_>, candidate: &Candidate, limits: &Limits) -> b
 fn handle_type(export: ExportNeed) -> vk::ExternalMemoryHandleTypeFlags {
     match export {
         ExportNeed::None => vk::ExternalMemoryHandleTypeFlags::empty(),
-        ExportNeed::Mappable | ExportNeed::DmaBuf => vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT,
+        ExportNeed::Mappable | ExportNeed::DmaBuf | ExportNeed::IfPossible => {
+            vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT
+        }
     }
 }
 

@@ -34,12 +34,19 @@ pub fn allocate(
     for ty in &ranked {
         let way = match request.export {
             ExportNeed::None => None,
+            ExportNeed::IfPossible => exports.best(ty, ExportNeed::IfPossible),
             need => match exports.best(ty, need) {
                 Some(kind) => Some(kind),
                 None => continue,
             },
         };
-        match attempt(device, ty, way, size, request) {
+        let attempted = match attempt(device, ty, way, size, request) {
+            Err(AllocateError::Unsupported(_)) if request.export == ExportNeed::IfPossible => {
+                attempt(device, ty, None, size, request)
+            }
+            attempted => attempted,
+        };
+        match attempted {
             Ok(memory) => return Ok(memory),
             Err(error) if another_type_may_do(&error) => {
                 failure.get_or_insert(error);

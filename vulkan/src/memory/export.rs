@@ -110,7 +110,8 @@ impl Exports {
     /// The best way to export memory of type `ty`, if there is one.
     pub fn best(&self, ty: &TypeFacts, need: ExportNeed) -> Option<ExportKind> {
         let visible = ty.properties.contains(MemoryProperties::HOST_VISIBLE);
-        let can_be_mapped = need == ExportNeed::Mappable && visible;
+        let can_be_mapped =
+            visible && matches!(need, ExportNeed::Mappable | ExportNeed::IfPossible);
         [
             (ExportKind::DmaBuf, self.dma_buf, need != ExportNeed::None),
             (ExportKind::Opaque, self.opaque, can_be_mapped),

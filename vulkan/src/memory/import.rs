@@ -35,7 +35,7 @@ pub fn dma_buf(
         return Err(AllocateError::Unsupported("import dma-bufs").into());
     }
     let (buffer, requirements) = buffer(device, DMA_BUF, request)?;
-    let backing = Backing::new(fd, ExportKind::DmaBuf, requirements.size)?;
+    let backing = Backing::new(fd, ExportKind::DmaBuf, whole_pages(requirements.size))?;
     let allowed = fd_types(device, &backing)? & requirements.types;
     let ty = best(device, allowed, request)?;
     let memory = import_fd(device, &ty, &backing, &buffer, &requirements)?;
@@ -91,6 +91,11 @@ fn buffer(
         requirements.dedicated = Dedicated::Required;
     }
     Ok((buffer, requirements))
+}
+
+fn whole_pages(size: u64) -> u64 {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    size.checked_next_multiple_of(page).unwrap_or(size)
 }
 
 fn best(

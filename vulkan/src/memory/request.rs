@@ -13,6 +13,9 @@ pub enum ExportNeed {
     Mappable,
     /// It is exported as a dma-buf, so that other devices can import it.
     DmaBuf,
+    /// It is exported as well as memory of its type can be, or not at all: the choice of a type
+    /// does not depend on that.
+    IfPossible,
 }
 
 /// A wish for memory.

@@ -145,6 +145,8 @@ impl Work {
     }
 
     /// What the GPU wrote becomes visible to the CPU, and memory that others use is given back.
+    /// These are two barriers, since the stage of the host and changes of ownership do not go
+    /// together (VUID-vkCmdPipelineBarrier-srcStageMask-09634).
     unsafe fn after(&self, device: &LogicalDevice, commands: vk::CommandBuffer) {
         let host = [vk::MemoryBarrier::default()
             .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
@@ -155,17 +157,23 @@ impl Work {
                 .dst_queue_family_index(foreign_family(device))
                 .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
         });
-        // SAFETY: as in `before`.
-        unsafe {
-            device.raw().cmd_pipeline_barrier(
-                commands,
-                vk::PipelineStageFlags::TRANSFER,
-                vk::PipelineStageFlags::HOST,
-                vk::DependencyFlags::empty(),
-                &host,
-                &given,
-                &[],
-            );
+        let barrier = |stage, memory: &[_], buffers: &[_]| {
+            // SAFETY: as in `before`.
+            unsafe {
+                device.raw().cmd_pipeline_barrier(
+                    commands,
+                    vk::PipelineStageFlags::TRANSFER,
+                    stage,
+                    vk::DependencyFlags::empty(),
+                    memory,
+                    buffers,
+                    &[],
+                );
+            }
+        };
+        barrier(vk::PipelineStageFlags::HOST, &host, &[]);
+        if !given.is_empty() {
+            barrier(vk::PipelineStageFlags::BOTTOM_OF_PIPE, &[], &given);
         }
     }
 

@@ -2,7 +2,9 @@
 //! which is forgiven.
 
 #![allow(dead_code, reason = "each test program uses its part")]
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod layer;
 
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
@@ -22,6 +24,9 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Set where a missing driver is a failure and not a reason to skip.
 const REQUIRE: &str = "COHERD_REQUIRE_VULKAN";
+
+/// Set where a driver that exports no dma-bufs is a failure.
+const REQUIRE_DMA_BUF: &str = "COHERD_REQUIRE_DMA_BUF";
 
 /// A device whose validation messages fail the test.
 pub struct Checked {
@@ -49,6 +54,7 @@ impl Checked {
 
     /// As [`Self::open`], the device that `selector` chooses.
     pub fn open_with(selector: &Selector, mut options: Options) -> Option<Self> {
+        options.layers.extend(layer::names());
         let messages = Arc::new(Mutex::new(Vec::new()));
         let sink = messages.clone();
         options.validation = Some(Arc::new(move |message: &str| {
@@ -101,6 +107,13 @@ pub fn skip(reason: &str) {
         std::env::var_os(REQUIRE).is_none(),
         "{REQUIRE} is set: {reason}"
     );
+    println!("SKIPPED: {reason}");
+}
+
+/// Says that a test has no dma-bufs of the device, or fails where there have to be some.
+pub fn skip_dma_buf(reason: &str) {
+    let required = std::env::var_os(REQUIRE_DMA_BUF).is_some();
+    assert!(!required, "{REQUIRE_DMA_BUF} is set: {reason}");
     println!("SKIPPED: {reason}");
 }
 
@@ -161,7 +174,8 @@ pub fn finish(submission: &Submission) {
 
 /// Maps an exported file as another process does.
 pub fn map(exported: Exported, size: u64) -> MappedFile {
-    let backing = Backing::new(exported.fd, exported.kind, size).unwrap();
+    let pages = size.next_multiple_of(rustix::param::page_size() as u64);
+    let backing = Backing::new(exported.fd, exported.kind, pages).unwrap();
     MappedFile::of(&backing).unwrap()
 }
 
