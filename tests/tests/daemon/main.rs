@@ -13,6 +13,7 @@ mod handshake;
 mod hot_plug;
 mod interleavings;
 mod map_barrier;
+mod mapping_types;
 mod memory_table;
 mod misuse;
 mod queue_misuse;
