@@ -120,7 +120,7 @@ wire! {
     /// Reply to HELLO. `access` has the bits of [`Access`]; limits are those of the connection.
     Welcome, 96 {
         magic: [u8; 4], version: U32, access: U32, page_size: U32, capabilities: U64,
-        instance: U64, peer: U64, max_open: U32, max_brackets: U32, max_requests: U32,
+        instance: U64, peer: U64, max_open: U32, max_brackets: U32, max_waiting: U32,
         default_timeout_ms: U32, max_timeout_ms: U32, reserved: U32, name: [u8; NAME_LEN],
     }
     /// LIST: blobs with ids over `after`, at most `limit` of them unless that is 0.
