@@ -79,23 +79,21 @@ bitflags! {
     }
 }
 
-/// Whether those who map a blob do so with the same type.
+/// Whether those who map a blob do so with the type of its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Agreement {
-    /// The type of a mapping is not known.
+    /// None is known to differ, but one is not known.
     Unknown = 0,
-    /// All types are the same.
+    /// All types are that of the memory.
     Agree = 1,
-    /// Types differ, or need it in themselves, and brackets make up for it.
-    Brackets = 2,
-    /// Types differ and nothing makes up for it: data can be wrong.
-    Disagree = 3,
+    /// A type is another.
+    Differ = 2,
 }
 
 impl Agreement {
     /// Every agreement.
-    pub const ALL: [Self; 4] = [Self::Unknown, Self::Agree, Self::Brackets, Self::Disagree];
+    pub const ALL: [Self; 3] = [Self::Unknown, Self::Agree, Self::Differ];
 
     /// The word in a reply.
     pub fn to_wire(self) -> u32 {
@@ -232,7 +230,7 @@ mod tests {
         for agreement in Agreement::ALL {
             assert_eq!(Agreement::from_wire(agreement.to_wire()), agreement);
         }
-        assert_eq!(Agreement::from_wire(4), Agreement::Unknown);
+        assert_eq!(Agreement::from_wire(3), Agreement::Unknown);
     }
 
     #[test]
