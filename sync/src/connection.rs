@@ -19,6 +19,10 @@ use crate::error::SyncError;
 use crate::inbox::{End, Inbox, Reply};
 use crate::socket::Socket;
 
+/// Messages that are looked at after a deadline: what is there counts as in time, but a server
+/// must not keep a peer by sending ever more.
+const MAX_LATE: u32 = 256;
+
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -311,6 +315,7 @@ impl Shared {
         mut take: impl FnMut(&mut Inbox) -> Option<T>,
     ) -> Result<Option<T>, SyncError> {
         let mut inbox = self.inbox();
+        let mut late = 0;
         loop {
             if let Some(found) = take(&mut inbox) {
                 return Ok(Some(found));
@@ -320,6 +325,9 @@ impl Shared {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                late += 1;
+            }
+            if late > MAX_LATE || left.is_zero() && inbox.reading {
                 return Ok(None);
             }
             if inbox.reading {
@@ -330,8 +338,12 @@ impl Shared {
             inbox.reading = true;
             drop(inbox);
             let ready = self.socket.wait(PollFlags::IN, deadline);
+            let nothing = matches!(ready, Ok(ready) if ready.is_empty());
             self.stop_reading(ready.map_err(End::Failed).and_then(|_| self.receive()));
             inbox = self.inbox();
+            if nothing {
+                late = MAX_LATE;
+            }
         }
     }
 
