@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blob_context;
 mod blobs;
 mod commands;
 mod config_space;
