@@ -10,7 +10,8 @@ use crate::config::Given;
 ///
 /// Start coherd, then point the VMM at its socket. One process serves one VM and ends with exit
 /// status 0 when the VMM hangs up. SIGTERM ends it; SIGUSR1 makes it log what the guest holds;
-/// SIGHUP makes it read the configuration file again and follow changes of display and log-level.
+/// SIGHUP makes it read the configuration file again and follow changes of display, log-level and
+/// on-type-mismatch, the latter for new blobs.
 #[derive(Debug, Parser)]
 #[command(name = "coherd", version, about, max_term_width = 100)]
 pub struct Cli {

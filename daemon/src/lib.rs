@@ -6,13 +6,16 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod coherence;
 pub mod config;
 pub mod device;
 pub mod explain;
+pub mod guest_pat;
 mod heap;
 pub mod limiter;
 pub mod listen;
 pub mod mailbox;
+pub mod mapping_type;
 pub mod memory;
 pub mod queue;
 pub mod reactor;

@@ -5,13 +5,19 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use coherd::cli::{Cli, capabilities};
 use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
 use coherd::explain::one_line;
+use coherd::guest_pat::HostFacts;
 use coherd::listen::Socket;
+use coherd::mapping_type::MappingTypes;
 use coherd::reload::{Reloader, SetLogLevel};
+#[cfg(feature = "venus")]
+use coherd::renderer::Dispatch;
+use coherd::renderer::blob_context::{BlobContexts, Vulkan};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -30,7 +36,10 @@ enum MainError {
     )]
     NoSocket,
     #[cfg(not(feature = "venus"))]
-    #[error("Venus is not compiled in: build coherd with --features venus, or pass --renderer 2d")]
+    #[error(
+        "Venus is not compiled in: build coherd with --features venus, or pass --renderer blob \
+         or --renderer 2d"
+    )]
     NoVenus,
 }
 
@@ -70,12 +79,17 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         status: status.as_fd(),
     };
     raise_open_files_limit();
-    let factory = renderer(&settings)?;
+    let mapping_types = Arc::new(MappingTypes::new(
+        settings.type_mismatch,
+        HostFacts::collect(),
+    ));
+    let factory = renderer(&settings, &mapping_types)?;
     let options = Options {
         window_size: settings.window_size,
         quotas: settings.quotas,
         memory_slots: settings.mem_slots,
         outputs: settings.device_outputs()?,
+        mapping_types,
     };
     let daemon = Daemon::start(options, factory)?;
     let reloader = Reloader {
@@ -104,17 +118,50 @@ fn on_signals(signals: &[i32]) -> std::io::Result<UnixStream> {
     Ok(reader)
 }
 
-fn renderer(settings: &Settings) -> Result<RendererFactory, Box<dyn Error>> {
+fn renderer(
+    settings: &Settings,
+    types: &Arc<MappingTypes>,
+) -> Result<RendererFactory, Box<dyn Error>> {
     match settings.renderer {
         RendererKind::TwoD => Ok(Box::new(|_| Ok(Box::new(NoRenderer)))),
-        #[cfg(feature = "venus")]
-        RendererKind::Venus => {
-            let host = coherd::renderer::venus::Host::find(settings.render_node.as_deref())?;
-            Ok(Box::new(move |fences| Ok(Box::new(host.start(fences)?))))
+        RendererKind::Blob => {
+            let gpu = Arc::new(Vulkan::open(settings.render_node.as_deref())?);
+            let types = Arc::clone(types);
+            Ok(Box::new(move |fences| {
+                Ok(Box::new(BlobContexts::new(gpu, types, fences)))
+            }))
         }
+        #[cfg(feature = "venus")]
+        RendererKind::Venus => venus(settings, types),
         #[cfg(not(feature = "venus"))]
         RendererKind::Venus => Err(MainError::NoVenus.into()),
     }
+}
+
+/// Venus, and the blob context with the same GPU where this process can use it.
+#[cfg(feature = "venus")]
+fn venus(
+    settings: &Settings,
+    types: &Arc<MappingTypes>,
+) -> Result<RendererFactory, Box<dyn Error>> {
+    let node = settings.render_node.as_deref();
+    let host = coherd::renderer::venus::Host::find(node)?;
+    let gpu = Vulkan::open(node)
+        .inspect_err(|error| {
+            tracing::warn!(
+                "guests are not offered the blob context: {}",
+                one_line(error)
+            );
+        })
+        .ok();
+    let types = Arc::clone(types);
+    Ok(Box::new(move |fences| {
+        let mut all = Dispatch::new().with(Box::new(host.start(fences.clone())?));
+        if let Some(gpu) = gpu {
+            all = all.with(Box::new(BlobContexts::new(Arc::new(gpu), types, fences)));
+        }
+        Ok(Box::new(all))
+    }))
 }
 
 /// Starts the log and returns what changes its level.

@@ -51,6 +51,11 @@ impl Reloader {
             (self.set_log_level)(wanted.log_level);
             self.running.log_level = wanted.log_level;
         }
+        if wanted.type_mismatch != self.running.type_mismatch {
+            self.control.set_type_mismatch(wanted.type_mismatch);
+            self.running.type_mismatch = wanted.type_mismatch;
+            info!("on-type-mismatch changed, for blobs to come");
+        }
         for option in self.fixed(&wanted) {
             warn!("{option} cannot change while coherd runs and stays as it was");
         }

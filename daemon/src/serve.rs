@@ -19,6 +19,7 @@ use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
 use crate::mailbox::Mailbox;
+use crate::mapping_type::{MappingTypes, Policies};
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
 use crate::vhost_user::back_channel::BackChannel;
@@ -54,7 +55,7 @@ impl From<Errno> for ServeError {
 }
 
 /// How to serve.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes of the host-visible window; a power of two.
     pub window_size: u64,
@@ -64,6 +65,8 @@ pub struct Options {
     pub memory_slots: bool,
     /// Outputs, and the displays on them.
     pub outputs: Outputs,
+    /// Decides how blobs are mapped; shared with renderers that have to know.
+    pub mapping_types: Arc<MappingTypes>,
 }
 
 impl Default for Options {
@@ -73,6 +76,7 @@ impl Default for Options {
             quotas: Quotas::default(),
             memory_slots: false,
             outputs: Outputs::default(),
+            mapping_types: Arc::default(),
         }
     }
 }
@@ -97,6 +101,7 @@ pub struct UserSignals<'a> {
 pub struct Control {
     orders: Arc<Orders>,
     outputs: usize,
+    mapping_types: Arc<MappingTypes>,
 }
 
 impl Control {
@@ -115,6 +120,11 @@ impl Control {
         self.orders.displays.put(outputs);
         Ok(())
     }
+
+    /// Treats blobs to come by these policies.
+    pub fn set_type_mismatch(&self, policies: Policies) {
+        self.mapping_types.set_policies(policies);
+    }
 }
 
 /// Makes the renderer, in the device thread, where it stays.
@@ -129,6 +139,7 @@ pub struct Daemon {
     exported: Arc<ExportedFiles>,
     orders: Arc<Orders>,
     outputs: usize,
+    mapping_types: Arc<MappingTypes>,
     ended: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
 }
@@ -156,6 +167,7 @@ impl Daemon {
         let budget = usize::try_from(mappings).unwrap_or(usize::MAX);
         let table = Window::new(options.window_size, page_size, budget);
         let window = HostWindow::new(table, Arc::clone(&channel), Arc::clone(&exported));
+        let mapping_types = Arc::clone(&options.mapping_types);
         let (ready, renderer_ready) = mpsc::channel();
         let thread = std::thread::Builder::new().name("gpu".into()).spawn({
             let (rings, ended) = (Arc::clone(&rings), Arc::clone(&ended));
@@ -174,6 +186,7 @@ impl Daemon {
                     blob_alignment: page_size,
                     outputs: options.outputs,
                     quotas: options.quotas,
+                    mapping_types,
                 };
                 let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
                 let _ = ready.send(Ok((config.features, Arc::clone(&space))));
@@ -201,6 +214,7 @@ impl Daemon {
             exported,
             orders,
             outputs: options.outputs.count(),
+            mapping_types: options.mapping_types,
             ended,
             thread: Some(thread),
         })
@@ -211,6 +225,7 @@ impl Daemon {
         Control {
             orders: Arc::clone(&self.orders),
             outputs: self.outputs,
+            mapping_types: Arc::clone(&self.mapping_types),
         }
     }
 
@@ -219,6 +234,7 @@ impl Daemon {
     /// # Errors
     /// [`ServeError::Protocol`] or [`ServeError::Worker`]
     pub fn serve(self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
+        self.mapping_types.meet_vmm(&stream);
         let handler = Handler::new(
             self.offer.clone(),
             Arc::clone(&self.rings),

@@ -150,6 +150,11 @@ impl HostWindow {
         Ok(())
     }
 
+    /// Whether the VMM drops every mapping when the device is reset.
+    pub fn unmaps_on_reset(&self) -> bool {
+        self.vmm.unmaps_on_reset()
+    }
+
     /// Follows a reset of the device: QEMU has dropped every mapping, other VMMs keep them.
     pub fn reset(&mut self) {
         if self.vmm.unmaps_on_reset() {

@@ -24,11 +24,12 @@ const CURSOR: usize = 1;
 /// Tokens behind those of the rings.
 const TOKEN_RINGS: u64 = 100;
 const TOKEN_FENCES: u64 = 101;
-const TOKEN_RENDERER: u64 = 102;
-const TOKEN_STOP: u64 = 103;
-const TOKEN_STATUS: u64 = 104;
-const TOKEN_LOSSES: u64 = 105;
-const TOKEN_DISPLAYS: u64 = 106;
+const TOKEN_STOP: u64 = 102;
+const TOKEN_STATUS: u64 = 103;
+const TOKEN_LOSSES: u64 = 104;
+const TOKEN_DISPLAYS: u64 = 105;
+/// The first of those that the renderer's deaths have.
+const TOKEN_DEATHS: u64 = 200;
 
 /// Chains served at a time, so that a guest that never stops asking leaves room for everything
 /// else that wakes this thread.
@@ -124,10 +125,11 @@ impl Worker {
         self.reactor.add(&self.orders.stop, TOKEN_STOP)?;
         self.reactor.add(&self.orders.status, TOKEN_STATUS)?;
         self.reactor.add(&self.orders.displays, TOKEN_DISPLAYS)?;
-        if let Some(death) = self.device.renderer_mut().death() {
-            self.reactor.add(death, TOKEN_RENDERER)?;
+        let renderer = self.device.renderer();
+        for (token, death) in (TOKEN_DEATHS..).zip(renderer.deaths()) {
+            self.reactor.add(death, token)?;
         }
-        if let Some(losses) = self.device.renderer_mut().losses() {
+        for losses in renderer.losses() {
             self.reactor.add(losses, TOKEN_LOSSES)?;
         }
         Ok(())
@@ -147,7 +149,6 @@ impl Worker {
                 TOKEN_STOP => return Ok(ControlFlow::Break(())),
                 TOKEN_RINGS => self.serve_unfinished(),
                 TOKEN_FENCES => self.signal_fences(),
-                TOKEN_RENDERER => self.bury_renderer(),
                 TOKEN_LOSSES => {
                     self.device.follow_losses();
                     self.send_released();
@@ -157,6 +158,7 @@ impl Worker {
                     self.device.log_status();
                 }
                 TOKEN_DISPLAYS => self.change_displays(),
+                token if token >= TOKEN_DEATHS => self.bury_renderer(token - TOKEN_DEATHS),
                 ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
             }
         }
@@ -325,13 +327,14 @@ impl Worker {
         self.rings.push(CONTROL, self.epoch.life, &self.used);
     }
 
-    fn bury_renderer(&mut self) {
+    fn bury_renderer(&mut self, index: u64) {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
         let renderer = self.device.renderer_mut();
         error!(
             "{}; running contexts go on, new ones will fail until coherd is started again",
-            renderer.obituary()
+            renderer.obituary(index)
         );
-        if let Some(death) = renderer.death() {
+        if let Some(death) = renderer.deaths().get(index) {
             self.reactor.remove(death);
         }
     }

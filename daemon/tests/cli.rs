@@ -324,7 +324,13 @@ fn hang_up_signal_changes_what_can_change_and_names_the_rest() {
     assert!(text.contains("configuration stays as it was"), "{text}");
     assert!(text.contains("gpu.toml, line 2: unknown field"), "{text}");
 
-    let text = after("log-level = 'debug'\noutputs = 2", 3);
+    let text = after(
+        "on-type-mismatch = 'refuse'\ndisplay = ['800x600', '640x480']",
+        2,
+    );
+    assert!(text.contains("on-type-mismatch changed"), "{text}");
+
+    let text = after("log-level = 'debug'\noutputs = 2", 4);
     assert!(
         text.contains("displays changed outputs=1280x800, none"),
         "{text}"

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use clap::Args;
+use coherd_blob::MismatchPolicy;
 use serde::Deserialize;
 
 use super::quota::{self, Limit};
@@ -63,6 +64,14 @@ pub struct Given {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub mem_slots: Option<bool>,
 
+    /// What to do with GPU memory that the guest would not access as it is told: warn in the log,
+    /// refuse to map it, or prefer-cached, that is allocate cached memory instead where possible,
+    /// else refuse what is certainly wrong and warn of the rest [default: prefer-cached for memory
+    /// of the blob context, warn for Venus]
+    #[arg(long, value_name = "POLICY")]
+    #[serde(deserialize_with = "value::text")]
+    pub on_type_mismatch: Option<MismatchPolicy>,
+
     /// Least important messages to log on stderr [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub log_level: Option<LogLevel>,
@@ -89,6 +98,7 @@ impl Given {
             quota: [file.quota, self.quota].concat(),
             context_quota: [file.context_quota, self.context_quota].concat(),
             mem_slots: self.mem_slots.or(file.mem_slots),
+            on_type_mismatch: self.on_type_mismatch.or(file.on_type_mismatch),
             log_level: self.log_level.or(file.log_level),
         }
     }

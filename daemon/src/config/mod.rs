@@ -15,6 +15,7 @@ pub use self::given::Given;
 pub use self::value::{LogLevel, RendererKind};
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::quota::{QuotaError, Quotas, Scope};
+use crate::mapping_type::Policies;
 use crate::serve::Options;
 
 /// Why options are not usable.
@@ -71,6 +72,8 @@ pub struct Settings {
     pub window_size: u64,
     /// Offer memory slots.
     pub mem_slots: bool,
+    /// What to do where memory types do not agree.
+    pub type_mismatch: Policies,
     /// Least important messages to log.
     pub log_level: LogLevel,
     /// Displays on the first outputs.
@@ -122,6 +125,9 @@ impl Settings {
             render_node: given.render_node,
             window_size: given.window_size.map_or(default.window_size, |size| size.0),
             mem_slots: given.mem_slots.unwrap_or(default.memory_slots),
+            type_mismatch: given
+                .on_type_mismatch
+                .map_or_else(Policies::default, Policies::all),
             log_level: given.log_level.unwrap_or(LogLevel::Info),
             displays: given.display.unwrap_or_else(|| vec![Mode::DEFAULT]),
             outputs: given.outputs,

@@ -108,6 +108,8 @@ fn meaning(quota: Quota) -> &'static str {
         Quota::Fences => "fences that are not complete",
         Quota::SubmitBytes => "bytes of one command stream",
         Quota::BackingEntries => "ranges of guest memory behind resources",
+        Quota::Jobs => "copies, fills and accesses of blob contexts that wait for the GPU",
+        Quota::Brackets => "accesses that blob contexts have begun",
     }
 }
 

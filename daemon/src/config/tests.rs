@@ -44,6 +44,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         display = ["1920x1080", "800x600"]
         outputs = 4
         mem-slots = true
+        on-type-mismatch = "refuse"
         log-level = "warn"
         [quota]
         mappings = 100
@@ -60,6 +61,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         "--display=800x600",
         "--outputs=4",
         "--mem-slots",
+        "--on-type-mismatch=refuse",
         "--log-level=warn",
         "--quota=mappings=100",
         "--quota=blob-bytes=2G",
@@ -154,9 +156,10 @@ fn value_that_does_not_work_is_refused_with_its_line_and_what_does() {
             3,
             "from 400 to 8192",
         ),
-        ("renderer = 'gl'", 1, "`venus` or `2d`"),
+        ("renderer = 'gl'", 1, "one of `venus`, `blob`, `2d`"),
         ("log-level = 'loud'", 1, "`trace`"),
         ("mem-slots = 'yes'", 1, "a boolean"),
+        ("on-type-mismatch = 'no'", 1, "refuse or prefer-cached"),
         ("[quota]\nfences = 2000", 2, "from 1 to 1024"),
         ("[quota]\nfences = 'many'", 2, "K, M, G or T"),
         ("quota = 5", 1, "a table"),

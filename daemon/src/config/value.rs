@@ -18,8 +18,10 @@ const WINDOW_SIZES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RendererKind {
-    /// Vulkan for unmodified guests
+    /// Vulkan for unmodified guests, and the blob context
     Venus,
+    /// The blob context alone: memory by property, for programs that ask coherd for it
+    Blob,
     /// A framebuffer and nothing else
     #[value(name = "2d")]
     #[serde(rename = "2d")]

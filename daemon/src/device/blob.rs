@@ -1,7 +1,9 @@
 //! Blob resources: RESOURCE_CREATE_BLOB, RESOURCE_MAP_BLOB and RESOURCE_UNMAP_BLOB.
 
+use std::sync::Arc;
+
 use bitflags::bitflags;
-use coherd_blob::{Backing, MapInfo, WindowError};
+use coherd_blob::WindowError;
 use coherd_protocol::gpu::wire::{CreateBlob, MapBlob, MemEntry};
 use coherd_protocol::gpu::{Features, GpuError, Response, blob_mem};
 
@@ -11,7 +13,7 @@ use super::quota::{Quota, Scope};
 use super::resource::{HostBlob, Kind, Resource};
 use super::{Device, Refusal, Result};
 use crate::memory::{GuestMemory, GuestRanges};
-use crate::renderer::{BlobRequest, Export};
+use crate::renderer::{BlobRequest, Export, RendererError};
 use crate::window::HostWindowError;
 
 bitflags! {
@@ -21,6 +23,9 @@ bitflags! {
         const MAPPABLE = 1 << 0;
         const SHAREABLE = 1 << 1;
         const CROSS_DEVICE = 1 << 2;
+        /// Nobody but the GPU can use a blob with none of these.
+        const NEED_A_FILE = Self::MAPPABLE.bits() | Self::SHAREABLE.bits()
+            | Self::CROSS_DEVICE.bits();
     }
 }
 
@@ -45,7 +50,22 @@ impl Device {
     ) -> Result {
         self.require_blobs()?;
         let id = request.resource_id.get();
-        self.check_new_resource(id)?;
+        self.check_resource_id(id)?;
+        let wanted = BlobRequest {
+            ctx_id,
+            resource_id: id,
+            blob_mem: request.blob_mem.get(),
+            blob_flags: request.blob_flags.get(),
+            blob_id: request.blob_id.get(),
+            size: request.size.get(),
+        };
+        let reserved = match wanted.blob_mem {
+            blob_mem::GUEST => None,
+            _ => self.renderer.reserved(&wanted),
+        };
+        if reserved.is_none() {
+            self.check_room_for_resource()?;
+        }
         let flags = BlobFlags::from_bits(request.blob_flags.get())
             .ok_or(GpuError::BadField("blob flags"))?;
         let size = request.size.get();
@@ -62,7 +82,7 @@ impl Device {
                 return Err(GpuError::BadField("blob id of a guest blob").into());
             }
             blob_mem::GUEST => Resource {
-                backing: self.resolve_blob(request, entries, memory)?,
+                backing: self.resolve_blob(request, entries, memory)?.map(Arc::new),
                 ..Resource::new(Kind::GuestBlob { size })
             },
             blob_mem::HOST3D if !entries.is_empty() => {
@@ -71,9 +91,9 @@ impl Device {
             blob_mem::HOST3D | blob_mem::HOST3D_GUEST => {
                 // The list is checked first: what the renderer makes would have to go again.
                 let backing = self.resolve_blob(request, entries, memory)?;
-                let blob = self.render_blob(ctx_id, request, flags)?;
+                let blob = self.render_blob(&wanted, reserved, flags)?;
                 Resource {
-                    backing,
+                    backing: backing.map(Arc::new),
                     ..Resource::new(Kind::HostBlob(blob))
                 }
             }
@@ -93,17 +113,21 @@ impl Device {
         let Kind::HostBlob(blob) = &mut resource.kind else {
             return Err(GpuError::NotMappable(id).into());
         };
-        let (backing, map_info) = blob.mappable.as_ref().ok_or(GpuError::NotMappable(id))?;
+        let record = blob.record.as_ref().filter(|_| blob.mappable);
+        let (record, told) = record
+            .and_then(|record| Some((record, record.told()?)))
+            .ok_or(GpuError::NotMappable(id))?;
         if blob.mapping.is_some() {
             return Err(GpuError::AlreadyMapped(id).into());
         }
-        let (map_info, charge) = (*map_info, blob.mapping_charge());
+        let charge = blob.mapping_charge();
         let account = account(&mut self.contexts, charge.owner);
         self.books.take(charge.quota, charge.amount, account)?;
-        match self.window.map(request.offset.get(), backing) {
+        match self.window.map(request.offset.get(), record.backing()) {
             Ok(mapping) => {
+                record.note_mapped();
                 blob.mapping = Some(mapping);
-                Ok(Response::MapInfo(map_info.to_wire()))
+                Ok(Response::MapInfo(told.to_wire()))
             }
             Err(error) => {
                 self.give_back(charge);
@@ -151,10 +175,14 @@ impl Device {
         let Some(mapping) = blob.mapping else {
             return Ok(());
         };
-        match self.window.unmap(mapping) {
-            Err(HostWindowError::Stopped) => return Err(Refusal::Stopped),
-            // The window keeps a range the VMM holds on to; the resource is rid of it.
-            Ok(()) | Err(_) => blob.mapping = None,
+        let unmapped = self.window.unmap(mapping);
+        if matches!(unmapped, Err(HostWindowError::Stopped)) {
+            return Err(Refusal::Stopped);
+        }
+        // The window keeps a range the VMM holds on to; the resource is rid of it.
+        blob.mapping = None;
+        if let Some(record) = &blob.record {
+            record.note_unmapped(unmapped.is_ok());
         }
         let charge = blob.mapping_charge();
         self.give_back(charge);
@@ -175,61 +203,56 @@ impl Device {
         self.resolve(id, entries, size, memory).map(Some)
     }
 
-    /// Has the renderer make a blob from an object of a context.
+    /// Has the renderer make a blob from an object of a context, which counts for `reserved` bytes
+    /// if it counts already.
     fn render_blob(
         &mut self,
-        ctx_id: u32,
-        request: &CreateBlob,
+        wanted: &BlobRequest,
+        reserved: Option<u64>,
         flags: BlobFlags,
     ) -> std::result::Result<HostBlob, Refusal> {
         self.require(Features::VIRGL, "VIRGL")?;
+        let (id, ctx_id) = (wanted.resource_id, wanted.ctx_id);
         let context = self.context(ctx_id)?;
         match context.state {
             State::Rendered => {}
             State::Lost => return Err(GpuError::ContextLost(ctx_id).into()),
             State::Inert => return Err(GpuError::Renderer.into()),
         }
-        let id = request.resource_id.get();
         let mut blob = HostBlob {
-            size: request.size.get(),
-            shadowed: request.blob_mem.get() == blob_mem::HOST3D_GUEST,
+            size: wanted.size,
+            shadowed: wanted.blob_mem == blob_mem::HOST3D_GUEST,
             owner: Some(context.owner(ctx_id)),
-            mappable: None,
+            record: None,
+            mappable: flags.contains(BlobFlags::MAPPABLE),
             mapping: None,
         };
-        self.check(blob.charge())?;
-        let wanted = BlobRequest {
-            ctx_id,
-            resource_id: id,
-            blob_mem: request.blob_mem.get(),
-            blob_flags: request.blob_flags.get(),
-            blob_id: request.blob_id.get(),
-            size: blob.size,
+        if reserved.is_none() {
+            self.check(blob.charge())?;
+        }
+        let export = self
+            .renderer
+            .create_blob(wanted)
+            .map_err(|error| self.refuse_blob(wanted, &error))?;
+        if let (Some(bytes), Some(context)) = (reserved, self.contexts.get_mut(&ctx_id)) {
+            context.release(bytes, &mut self.books);
+        }
+        let is_needed = |export: &Export| match export {
+            Export::File(_) => flags.intersects(BlobFlags::NEED_A_FILE),
+            Export::Record(_) => true,
         };
-        let export = self.renderer.create_blob(&wanted).map_err(|error| {
-            self.report(&format_args!("resource {id} of context {ctx_id}: {error}"));
-            GpuError::Renderer
-        })?;
-        blob.mappable = export
-            .filter(|_| flags.contains(BlobFlags::MAPPABLE))
-            .and_then(|export| self.check_export(id, export, blob.size));
+        blob.record = export
+            .filter(is_needed)
+            .and_then(|export| self.check_export(&blob, id, export));
         Ok(blob)
     }
 
-    /// What the guest may map of an export, or `None`: the blob is still good for the GPU.
-    fn check_export(&mut self, id: u32, export: Export, size: u64) -> Option<(Backing, MapInfo)> {
-        let Some(map_info) = MapInfo::from_renderer(export.map_info) else {
-            self.report(&format_args!(
-                "resource {id} has no memory type and cannot be mapped"
-            ));
-            return None;
-        };
-        match Backing::new(export.fd, export.kind, size) {
-            Ok(backing) => Some((backing, map_info)),
-            Err(error) => {
-                self.report(&format_args!("resource {id} cannot be mapped: {error}"));
-                None
-            }
+    fn refuse_blob(&mut self, blob: &BlobRequest, error: &RendererError) -> GpuError {
+        let (id, ctx_id) = (blob.resource_id, blob.ctx_id);
+        self.report(&format_args!("resource {id} of context {ctx_id}: {error}"));
+        match error {
+            RendererError::Invalid { what, .. } => GpuError::BadField(what),
+            _ => GpuError::Renderer,
         }
     }
 }

@@ -47,7 +47,7 @@ impl Resource {
             Kind::GuestBlob { .. } => None,
             Kind::HostBlob(blob) => Some(blob.charge()),
         };
-        let backing = self.backing.as_ref().map(Charge::backing);
+        let backing = self.backing.as_deref().map(Charge::backing);
         let slot = Charge::vm(Quota::Resources, 1);
         [Some(slot), memory, backing].into_iter().flatten()
     }

@@ -8,9 +8,11 @@ use coherd_protocol::gpu::wire::CtxCreate;
 use coherd_protocol::gpu::{Features, GpuError, Response};
 
 use super::account::Account;
+use super::lent::Lent;
 use super::quota::Quota;
 use super::{Device, Refusal, Result};
 use crate::heap;
+use crate::renderer::RendererError;
 
 /// What a context does with commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,17 @@ pub struct Context {
     pub resources: HashSet<u32>,
     /// What it has, to be held against its quotas.
     pub account: Account,
+    /// Its objects that no resource was made from, which are in the accounts too.
+    pub reserved: Reserved,
+}
+
+/// Objects that no resource was made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// How many there are.
+    pub objects: u64,
+    /// Bytes of all together.
+    pub bytes: u64,
 }
 
 /// The context that something is charged to. It may be gone, and its id taken by another.
@@ -98,6 +111,7 @@ impl Device {
             serial: self.serial,
             resources: HashSet::new(),
             account: Account::default(),
+            reserved: Reserved::default(),
         };
         self.contexts.insert(id, context);
         Ok(Response::OkNoData)
@@ -126,12 +140,17 @@ impl Device {
             return Ok(Response::OkNoData);
         }
         let account = &mut context.account;
+        self.books.check(Quota::Attachments, 1, Some(&*account))?;
+        if context.state == State::Rendered
+            && resource.is_rendered()
+            && let Err(error) = self.renderer.attach(ctx_id, id, resource.record())
+        {
+            self.report(&format_args!("resource {id} for context {ctx_id}: {error}"));
+            return Err(GpuError::Renderer.into());
+        }
         self.books.take(Quota::Attachments, 1, Some(account))?;
         context.resources.insert(id);
         resource.contexts.insert(ctx_id);
-        if context.state == State::Rendered && resource.is_rendered() {
-            self.renderer.attach(ctx_id, id);
-        }
         Ok(Response::OkNoData)
     }
 
@@ -153,11 +172,23 @@ impl Device {
         }
         let account = &mut context.account;
         self.books.give_back(Quota::Attachments, 1, Some(account));
-        if let Some(resource) = self.resources.get_mut(&id) {
-            resource.contexts.remove(&ctx_id);
-            if context.state == State::Rendered && resource.is_rendered() {
-                self.renderer.detach(ctx_id, id);
-            }
+        let rendered = context.state == State::Rendered;
+        let Some(resource) = self.resources.get_mut(&id) else {
+            return;
+        };
+        resource.contexts.remove(&ctx_id);
+        match (rendered, resource.is_rendered()) {
+            (true, true) => self.renderer.detach(ctx_id, id),
+            (true, false) => self.renderer.revoke(ctx_id, id),
+            (false, _) => {}
+        }
+    }
+
+    /// Takes the guest memory of a resource from a context that has the resource.
+    pub(super) fn revoke(&mut self, ctx_id: u32, id: u32) {
+        let context = self.contexts.get(&ctx_id);
+        if context.is_some_and(|context| context.state == State::Rendered) {
+            self.renderer.revoke(ctx_id, id);
         }
     }
 
@@ -177,13 +208,25 @@ impl Device {
         // The renderer may write to its commands, so they move out of the request.
         self.commands.clear();
         self.commands.extend_from_slice(commands);
-        let submitted = self.renderer.submit(ctx_id, &mut self.commands);
+        let mut scope = Lent {
+            ctx_id,
+            resources: &self.resources,
+            contexts: &mut self.contexts,
+            books: &mut self.books,
+        };
+        let submitted = self.renderer.submit(ctx_id, &mut self.commands, &mut scope);
         heap::trim(&mut self.commands);
-        if let Err(error) = submitted {
-            self.lose(ctx_id, &error);
-            return Err(GpuError::ContextLost(ctx_id).into());
+        match submitted {
+            Ok(()) => Ok(Response::OkNoData),
+            Err(RendererError::Invalid { what, detail }) => {
+                self.report(&format_args!("context {ctx_id}: {detail}"));
+                Err(GpuError::BadField(what).into())
+            }
+            Err(error) => {
+                self.lose(ctx_id, &error);
+                Err(GpuError::ContextLost(ctx_id).into())
+            }
         }
-        Ok(Response::OkNoData)
     }
 
     /// Follows the renderer, which lost contexts that nothing may have been asked of.
@@ -214,6 +257,7 @@ impl Device {
             self.renderer.destroy_context(id);
         }
         context.state = State::Lost;
+        context.release_all(&mut self.books);
         for resource_id in std::mem::take(&mut context.resources) {
             let account = &mut context.account;
             self.books.give_back(Quota::Attachments, 1, Some(account));

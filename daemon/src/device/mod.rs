@@ -10,8 +10,10 @@ mod context;
 mod cursor;
 pub mod display;
 mod edid;
+mod export;
 pub mod fence;
 pub mod image;
+mod lent;
 pub mod quota;
 mod resource;
 mod scanout;
@@ -20,6 +22,7 @@ mod two_d;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coherd_protocol::gpu::header::{Fence, Timeline};
@@ -37,6 +40,7 @@ use self::quota::{Quota, Quotas, Scope};
 use self::resource::Resource;
 use self::scanout::Scanout;
 use crate::limiter::Limiter;
+use crate::mapping_type::MappingTypes;
 use crate::memory::GuestMemory;
 use crate::renderer::Renderer;
 use crate::window::HostWindow;
@@ -83,7 +87,7 @@ pub struct Reply {
 }
 
 /// What a device is made with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeviceConfig {
     /// Features the device has.
     pub features: Features,
@@ -93,6 +97,8 @@ pub struct DeviceConfig {
     pub outputs: Outputs,
     /// How much of everything the guest may have.
     pub quotas: Quotas,
+    /// Decides how blobs are mapped.
+    pub mapping_types: Arc<MappingTypes>,
 }
 
 impl DeviceConfig {
@@ -129,7 +135,6 @@ impl Device {
     /// A device in the state after a reset.
     pub fn new(config: DeviceConfig, renderer: Box<dyn Renderer>, window: HostWindow) -> Self {
         Self {
-            config,
             features: config.features,
             blob_alignment: config.blob_alignment,
             renderer,
@@ -145,6 +150,7 @@ impl Device {
             serial: 0,
             commands: Vec::new(),
             log: Limiter::new(Duration::from_secs(10), 10),
+            config,
         }
     }
 
@@ -247,6 +253,7 @@ impl Device {
 
     /// Logs what the device holds.
     pub fn log_status(&self) {
+        let types = self.config.mapping_types.counts();
         info!(
             resources = self.resources.len(),
             contexts = self.contexts.len(),
@@ -255,6 +262,10 @@ impl Device {
             image_bytes = self.books.vm().get(Quota::ImageBytes),
             blob_bytes = self.books.vm().get(Quota::BlobBytes),
             backing_entries = self.books.vm().get(Quota::BackingEntries),
+            types_corrected = types.corrected,
+            types_mismatched = types.mismatched,
+            types_refused = types.refused,
+            guest_types = %self.config.mapping_types.hypervisor(),
             "status"
         );
         for quota in Quota::ALL {
@@ -268,6 +279,11 @@ impl Device {
                 info!(scanout, ?cursor, "shown");
             }
         }
+    }
+
+    /// The renderer.
+    pub fn renderer(&self) -> &dyn Renderer {
+        &*self.renderer
     }
 
     /// The renderer.

@@ -29,6 +29,10 @@ pub enum Quota {
     SubmitBytes,
     /// Entries of all backing lists together.
     BackingEntries,
+    /// Commands of blob contexts that wait for the GPU.
+    Jobs,
+    /// Accesses that blob contexts have begun.
+    Brackets,
 }
 
 /// What a quota is counted for.
@@ -58,7 +62,7 @@ pub enum QuotaError {
 
 impl Quota {
     /// Every quota.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::BlobBytes,
         Self::ImageBytes,
         Self::Resources,
@@ -68,6 +72,8 @@ impl Quota {
         Self::Fences,
         Self::SubmitBytes,
         Self::BackingEntries,
+        Self::Jobs,
+        Self::Brackets,
     ];
 
     /// The name in options, configuration and logs.
@@ -82,6 +88,8 @@ impl Quota {
             Self::Fences => "fences",
             Self::SubmitBytes => "submit-bytes",
             Self::BackingEntries => "backing-entries",
+            Self::Jobs => "jobs",
+            Self::Brackets => "brackets",
         }
     }
 
@@ -105,6 +113,10 @@ impl Quota {
             (Self::Fences, _) => MAX_QUEUE_SIZE as u64,
             (Self::SubmitBytes, Scope::Vm) => MAX_SUBMIT_LEN as u64,
             (Self::BackingEntries, Scope::Vm) => 4 << 20,
+            (Self::Jobs, Scope::Vm) => 1 << 16,
+            (Self::Jobs, Scope::Context) => 1 << 12,
+            (Self::Brackets, Scope::Vm) => 1 << 14,
+            (Self::Brackets, Scope::Context) => 1 << 10,
             _ => return None,
         })
     }
@@ -117,6 +129,7 @@ impl Quota {
             Self::Fences => 1..=MAX_QUEUE_SIZE as u64,
             Self::SubmitBytes => 4..=MAX_SUBMIT_LEN as u64,
             Self::Resources | Self::Attachments | Self::Contexts => 1..=1 << 24,
+            Self::Jobs | Self::Brackets => 1..=1 << 20,
             Self::BlobBytes | Self::ImageBytes | Self::BackingEntries => 1..=1 << 50,
         }
     }

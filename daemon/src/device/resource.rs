@@ -1,8 +1,9 @@
 //! Resources: what they are, and the commands that any of them takes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use coherd_blob::{Backing, MapInfo, Mapping};
+use coherd_blob::Mapping;
 use coherd_protocol::gpu::wire::MemEntry;
 use coherd_protocol::gpu::{Features, GpuError, Response};
 
@@ -11,6 +12,7 @@ use super::context::Owner;
 use super::image::Image;
 use super::quota::Quota;
 use super::{Device, Refusal, Result};
+use crate::coherence::BlobRecord;
 use crate::heap;
 use crate::memory::{GuestMemory, GuestRanges};
 
@@ -47,8 +49,10 @@ pub struct HostBlob {
     pub shadowed: bool,
     /// Whose quotas it counts for.
     pub owner: Option<Owner>,
-    /// The file, if the guest may map it.
-    pub mappable: Option<(Backing, MapInfo)>,
+    /// Its file, if it has one that can be mapped.
+    pub record: Option<Arc<BlobRecord>>,
+    /// Whether the guest asked to map it.
+    pub mappable: bool,
     /// Where it is mapped.
     pub mapping: Option<Mapping>,
 }
@@ -59,7 +63,7 @@ pub struct Resource {
     /// What it is made of.
     pub kind: Kind,
     /// Guest memory it was given.
-    pub backing: Option<GuestRanges>,
+    pub backing: Option<Arc<GuestRanges>>,
     /// Contexts that may use it.
     pub contexts: HashSet<u32>,
     /// UUID, once one was assigned.
@@ -80,6 +84,14 @@ impl Resource {
     /// Whether the renderer knows it.
     pub fn is_rendered(&self) -> bool {
         matches!(self.kind, Kind::HostBlob(_) | Kind::ThreeD { .. })
+    }
+
+    /// Its file, if it has one.
+    pub fn record(&self) -> Option<&BlobRecord> {
+        match &self.kind {
+            Kind::HostBlob(blob) => blob.record.as_deref(),
+            _ => None,
+        }
     }
 
     /// Bytes of guest memory that it needs as a backing; `None` if it takes none.
@@ -119,14 +131,17 @@ impl Device {
         }
         let ranges = self.resolve(id, entries, size, memory)?;
         self.take(Charge::backing(&ranges))?;
-        self.resource_mut(id)?.backing = Some(ranges);
+        self.resource_mut(id)?.backing = Some(Arc::new(ranges));
         Ok(Response::OkNoData)
     }
 
-    /// RESOURCE_DETACH_BACKING
+    /// RESOURCE_DETACH_BACKING. The guest uses the memory again as soon as it has the answer.
     pub(super) fn resource_detach_backing(&mut self, id: u32) -> Result {
         let resource = self.resource_mut(id)?;
         let ranges = resource.backing.take().ok_or(GpuError::NoBacking(id))?;
+        for ctx_id in resource.contexts.clone() {
+            self.revoke(ctx_id, id);
+        }
         self.give_back(Charge::backing(&ranges));
         Ok(Response::OkNoData)
     }
@@ -151,9 +166,20 @@ impl Device {
 
     /// Checks that a new resource may have this id and that there is room for one more.
     pub(super) fn check_new_resource(&mut self, id: u32) -> std::result::Result<(), Refusal> {
+        self.check_resource_id(id)?;
+        self.check_room_for_resource()
+    }
+
+    /// Checks that a new resource may have this id.
+    pub(super) fn check_resource_id(&self, id: u32) -> std::result::Result<(), Refusal> {
         if id == 0 || self.resources.contains_key(&id) {
             return Err(GpuError::ResourceIdInUse(id).into());
         }
+        Ok(())
+    }
+
+    /// Checks that there is room for one more resource.
+    pub(super) fn check_room_for_resource(&mut self) -> std::result::Result<(), Refusal> {
         Ok(self.check(Charge::vm(Quota::Resources, 1))?)
     }
 
@@ -206,6 +232,17 @@ impl Device {
 
     /// Drops every resource without a word to the VMM: the reset of the window comes after.
     pub(super) fn destroy_all_resources(&mut self) {
+        let vmm_unmaps = self.window.unmaps_on_reset();
+        for resource in self.resources.values() {
+            if let Kind::HostBlob(HostBlob {
+                record: Some(record),
+                mapping: Some(_),
+                ..
+            }) = &resource.kind
+            {
+                record.note_unmapped(vmm_unmaps);
+            }
+        }
         let ids: Vec<u32> = self.resources.keys().copied().collect();
         ids.into_iter().for_each(|id| self.destroy_resource(id));
         self.shrink();

@@ -103,9 +103,9 @@ impl Device {
             }
             Kind::GuestBlob { size } => *size,
             Kind::HostBlob(blob) => blob
-                .mappable
+                .record
                 .as_ref()
-                .map(|(backing, _)| backing.size())
+                .map(|record| record.backing().size())
                 .ok_or(GpuError::NoBacking(id))?,
         };
         Format::from_wire(request.format.get()).ok_or(GpuError::BadField("format"))?;

@@ -1,22 +1,31 @@
 //! Renderers: who carries out what a context asks for.
 //!
 //! A renderer owns contexts of its capsets and the resources made from them. It stays in the
-//! device thread; only [`FenceSink`] leaves it.
+//! device thread; only [`FenceSink`] leaves it. Several of them are one by [`Dispatch`].
 
+pub mod blob_context;
+mod dispatch;
 pub mod fence_sink;
 pub mod none;
+pub mod render_node;
 #[cfg(feature = "venus")]
 pub mod venus;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
+use coherd_blob::MemoryProperties;
 use coherd_blob::backing::ExportKind;
+use coherd_protocol::gpu::GpuError;
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 use thiserror::Error;
 
+pub use dispatch::Dispatch;
 pub use fence_sink::FenceSink;
 
+use crate::coherence::BlobRecord;
 use crate::device::image::Direction;
+use crate::device::quota::Quota;
 use crate::memory::GuestRanges;
 
 /// Why a renderer did not do what it was asked.
@@ -28,6 +37,14 @@ pub enum RendererError {
     /// The renderer's library returned an error.
     #[error("renderer failed: {0}")]
     Failed(String),
+    /// The guest asked for what cannot be. Nothing was done, and the context goes on.
+    #[error("bad {what}: {detail}")]
+    Invalid {
+        /// What is wrong, as in [`GpuError::BadField`].
+        what: &'static str,
+        /// How.
+        detail: String,
+    },
 }
 
 /// A capability set.
@@ -58,21 +75,62 @@ pub struct BlobRequest {
     pub size: u64,
 }
 
-/// What a renderer exports of a blob. Nothing in it has been checked.
+/// What a renderer gives out of a blob.
 #[derive(Debug)]
-pub struct Export {
+pub enum Export {
+    /// A file of another process.
+    File(ExportedFile),
+    /// What this process allocated, for which [`MappingTypes::decide_mapping`] was asked.
+    ///
+    /// [`MappingTypes::decide_mapping`]: crate::mapping_type::MappingTypes::decide_mapping
+    Record(Arc<BlobRecord>),
+}
+
+/// A file that another process exported. Nothing in it has been checked.
+#[derive(Debug)]
+pub struct ExportedFile {
     /// The file.
     pub fd: OwnedFd,
     /// What the renderer says it is.
     pub kind: ExportKind,
-    /// The renderer's `map_info`, with whatever bits it puts beside the cacheability.
+    /// The `map_info` that the renderer guesses, with whatever bits it puts beside the
+    /// cacheability.
     pub map_info: u32,
+}
+
+/// What a context can reach of its device while its commands are executed.
+pub trait Scope {
+    /// Guest memory of a blob in guest memory alone that is attached to the context.
+    fn guest_memory(&self, resource_id: u32) -> Option<Arc<GuestRanges>>;
+
+    /// Counts an object of the context that no resource was made from, and its bytes.
+    /// [`Renderer::reserved`] tells of it until one is.
+    ///
+    /// # Errors
+    /// [`GpuError::Quota`], counted and logged.
+    fn reserve(&mut self, bytes: u64) -> Result<(), GpuError>;
+
+    /// Takes off what [`Scope::reserve`] counted for an object of so many bytes that is gone.
+    fn release(&mut self, bytes: u64);
+
+    /// Whether there may be one more of what the renderer counts itself: the VM has `vm` of it
+    /// and the context `context`.
+    ///
+    /// # Errors
+    /// [`GpuError::Quota`], counted and logged.
+    fn admit(&mut self, quota: Quota, vm: usize, context: usize) -> Result<(), GpuError>;
 }
 
 /// See the module's description.
 pub trait Renderer {
     /// The capsets, which do not change.
     fn capsets(&self) -> &[Capset];
+
+    /// Every memory type of the drivers that [`Export::File`] may come from,
+    /// if they are known.
+    fn memory_types(&self) -> Option<&[MemoryProperties]> {
+        None
+    }
 
     /// Creates a context of the type `capset_id`.
     ///
@@ -118,20 +176,59 @@ pub trait Renderer {
         Err(RendererError::Unsupported("a transfer"))
     }
 
-    /// Destroys a resource that [`Renderer::create_blob`] or [`Renderer::create_3d`] made.
+    /// Bytes that the object of a blob to be made counts for already, by [`Scope::reserve`];
+    /// `None` if it does not count.
+    fn reserved(&self, blob: &BlobRequest) -> Option<u64> {
+        let _ = blob;
+        None
+    }
+
+    /// Takes over a blob of another renderer under its resource id, once, so that its own
+    /// contexts can use it. [`Renderer::destroy_resource`] follows when the resource goes, before
+    /// the renderer that made it is told.
+    ///
+    /// # Errors
+    /// See [`RendererError`].
+    fn import(&mut self, resource_id: u32, blob: &BlobRecord) -> Result<(), RendererError> {
+        let _ = (resource_id, blob);
+        Err(RendererError::Unsupported("a blob of another renderer"))
+    }
+
+    /// Destroys a resource that [`Renderer::create_blob`] or [`Renderer::create_3d`] made or
+    /// [`Renderer::import`] took.
     fn destroy_resource(&mut self, resource_id: u32);
 
-    /// Lets a context use a resource.
-    fn attach(&mut self, ctx_id: u32, resource_id: u32);
+    /// Lets a context use a resource. `blob` is the resource's file, for a renderer that did not
+    /// make it.
+    ///
+    /// # Errors
+    /// What [`Renderer::import`] says; a renderer's own resources cause none.
+    fn attach(
+        &mut self,
+        ctx_id: u32,
+        resource_id: u32,
+        blob: Option<&BlobRecord>,
+    ) -> Result<(), RendererError>;
 
     /// Takes a resource from a context.
     fn detach(&mut self, ctx_id: u32, resource_id: u32);
 
+    /// The guest takes back the memory of a resource from a context, which may have got it by
+    /// [`Scope::guest_memory`]. None of it is touched once this returns.
+    fn revoke(&mut self, ctx_id: u32, resource_id: u32) {
+        let _ = (ctx_id, resource_id);
+    }
+
     /// Executes commands of a context in order. `commands` is a multiple of 4 bytes, not empty.
     ///
     /// # Errors
-    /// See [`RendererError`]; the context is lost then.
-    fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError>;
+    /// See [`RendererError`]; the context is lost then unless it is [`RendererError::Invalid`].
+    fn submit(
+        &mut self,
+        ctx_id: u32,
+        commands: &mut [u8],
+        scope: &mut dyn Scope,
+    ) -> Result<(), RendererError>;
 
     /// Asks for a signal to the [`FenceSink`] once all that was submitted to this ring is done.
     /// `fence_id` is the device's number, larger than every one before. The signal may come before
@@ -146,19 +243,20 @@ pub trait Renderer {
         fence_id: u64,
     ) -> Result<(), RendererError>;
 
-    /// Becomes readable when the renderer as a whole has died.
-    fn death(&self) -> Option<BorrowedFd<'_>> {
-        None
+    /// Each becomes readable when something that the renderer as a whole rests on has died.
+    fn deaths(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 
-    /// Says how the renderer died.
-    fn obituary(&mut self) -> String {
+    /// Says how what [`Renderer::deaths`] has at this index died.
+    fn obituary(&mut self, index: usize) -> String {
+        let _ = index;
         String::new()
     }
 
     /// Readable while [`Renderer::lost_contexts`] has something to tell.
-    fn losses(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn losses(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 
     /// Contexts that take no commands any more. They are told until they are destroyed.

@@ -1,6 +1,7 @@
 //! The renderer of a device without 3D.
 
-use super::{BlobRequest, Capset, Export, Renderer, RendererError};
+use super::{BlobRequest, Capset, Export, Renderer, RendererError, Scope};
+use crate::coherence::BlobRecord;
 
 /// Has no capsets, hence no contexts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,11 +24,13 @@ impl Renderer for NoRenderer {
 
     fn destroy_resource(&mut self, _: u32) {}
 
-    fn attach(&mut self, _: u32, _: u32) {}
+    fn attach(&mut self, _: u32, _: u32, _: Option<&BlobRecord>) -> Result<(), RendererError> {
+        Err(RendererError::Unsupported("3D"))
+    }
 
     fn detach(&mut self, _: u32, _: u32) {}
 
-    fn submit(&mut self, _: u32, _: &mut [u8]) -> Result<(), RendererError> {
+    fn submit(&mut self, _: u32, _: &mut [u8], _: &mut dyn Scope) -> Result<(), RendererError> {
         Err(RendererError::Unsupported("3D"))
     }
 

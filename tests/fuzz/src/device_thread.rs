@@ -49,6 +49,7 @@ impl DeviceThread {
             blob_alignment: PAGE,
             outputs: Outputs::default(),
             quotas: parts.quotas,
+            mapping_types: Arc::default(),
         };
         let fences = FenceSink::new().expect("an eventfd");
         let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");

@@ -11,9 +11,10 @@ mod texture;
 
 use std::os::fd::BorrowedFd;
 
+use coherd::coherence::BlobRecord;
 use coherd::device::image::Direction;
 use coherd::memory::GuestRanges;
-use coherd::renderer::{BlobRequest, Capset, Export, Renderer, RendererError};
+use coherd::renderer::{BlobRequest, Capset, Export, Renderer, RendererError, Scope};
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 
@@ -22,7 +23,7 @@ pub use operation::Operation;
 pub use recipe::{FileKind, Recipe};
 use texture::Texture;
 
-/// The one capset, that of Venus.
+/// The one capset, that of Venus unless a test wants another.
 pub const CAPSET: u32 = 4;
 
 /// Contents of the capset.
@@ -45,11 +46,11 @@ pub struct MemfdRenderer {
 }
 
 impl MemfdRenderer {
-    fn new(host: Host) -> Self {
+    fn new(host: Host, capset_id: u32) -> Self {
         Self {
             host,
             capsets: [Capset {
-                id: CAPSET,
+                id: capset_id,
                 version: 1,
                 data: CAPSET_DATA.to_vec(),
             }],
@@ -135,7 +136,12 @@ impl Renderer for MemfdRenderer {
         );
     }
 
-    fn attach(&mut self, ctx_id: u32, resource_id: u32) {
+    fn attach(
+        &mut self,
+        ctx_id: u32,
+        resource_id: u32,
+        _: Option<&BlobRecord>,
+    ) -> Result<(), RendererError> {
         let known = self.host.change(|state| {
             state.attached.insert((ctx_id, resource_id));
             state.contexts.contains(&ctx_id) && state.has(resource_id)
@@ -144,6 +150,7 @@ impl Renderer for MemfdRenderer {
             known,
             &format_args!("{ctx_id} or {resource_id} to attach is unknown"),
         );
+        Ok(())
     }
 
     fn detach(&mut self, ctx_id: u32, resource_id: u32) {
@@ -156,7 +163,12 @@ impl Renderer for MemfdRenderer {
         );
     }
 
-    fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError> {
+    fn submit(
+        &mut self,
+        ctx_id: u32,
+        commands: &mut [u8],
+        _: &mut dyn Scope,
+    ) -> Result<(), RendererError> {
         let known = self.host.change(|state| state.contexts.contains(&ctx_id));
         self.host.expect(
             known,
@@ -197,8 +209,8 @@ impl Renderer for MemfdRenderer {
         Ok(())
     }
 
-    fn losses(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.host.losses())
+    fn losses(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.host.losses()]
     }
 
     fn lost_contexts(&self) -> Vec<u32> {

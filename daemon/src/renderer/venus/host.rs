@@ -1,15 +1,16 @@
 //! What of the host Venus renders with: a Vulkan device and the render server's program.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coherd_vulkan::{Adapter, AdapterKind, EnumerateError, RenderNode, SelectError};
+use coherd_blob::MemoryProperties;
+use coherd_vulkan::{Adapter, AdapterKind, EnumerateError, SelectError};
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Venus;
 use super::hiding::{HiddenExtensions, HidingError};
+use crate::renderer::render_node::{RenderNodeError, render_node as find_node};
 use crate::renderer::{FenceSink, RendererError};
 
 /// Where distributions put the render server.
@@ -30,13 +31,8 @@ pub enum HostError {
     #[error("cannot use Vulkan on this host")]
     Enumerate(#[from] EnumerateError),
     /// The render node is not one.
-    #[error("{path} is not a DRM render node")]
-    RenderNode {
-        /// The path.
-        path: PathBuf,
-        /// Why it could not be looked at; `None` if it is something else.
-        source: Option<std::io::Error>,
-    },
+    #[error(transparent)]
+    RenderNode(#[from] RenderNodeError),
     /// No device fits.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -59,6 +55,7 @@ pub enum HostError {
 pub struct Host {
     adapter: Adapter,
     chosen: bool,
+    memory_types: Vec<MemoryProperties>,
     hidden: Option<HiddenExtensions>,
     server: PathBuf,
 }
@@ -70,7 +67,7 @@ impl Host {
     /// See [`HostError`].
     pub fn find(render_node: Option<&Path>) -> Result<Self, HostError> {
         let server = find_server()?;
-        let node = render_node.map(device_number).transpose()?;
+        let node = render_node.map(find_node).transpose()?;
         let adapters = coherd_vulkan::enumerate()?;
         let adapter = coherd_vulkan::select(&adapters, node)?.clone();
         match adapter.kind {
@@ -79,11 +76,14 @@ impl Host {
         }
         // A guest sees every device of the host unless one was chosen.
         let chosen = node.is_some();
-        let exports_dma_buf = if chosen {
-            adapter.exports_dma_buf
+        let seen: &[Adapter] = if chosen {
+            std::slice::from_ref(&adapter)
         } else {
-            adapters.iter().all(|adapter| adapter.exports_dma_buf)
+            &adapters
         };
+        let exports_dma_buf = seen.iter().all(|adapter| adapter.exports_dma_buf);
+        let memory_types = seen.iter().flat_map(|adapter| &adapter.memory_types);
+        let memory_types = memory_types.copied().collect();
         let hidden = if exports_dma_buf {
             None
         } else {
@@ -93,6 +93,7 @@ impl Host {
         Ok(Self {
             adapter,
             chosen,
+            memory_types,
             hidden,
             server,
         })
@@ -104,6 +105,11 @@ impl Host {
     /// See [`RendererError`].
     pub fn start(self, fences: FenceSink) -> Result<Venus, RendererError> {
         Venus::start(self, fences)
+    }
+
+    /// The memory types of every device that a guest sees.
+    pub fn memory_types(&self) -> &[MemoryProperties] {
+        &self.memory_types
     }
 
     /// The render server's program.
@@ -140,20 +146,4 @@ fn find_server() -> Result<PathBuf, HostError> {
         .map(PathBuf::from)
         .find(|path| path.is_file())
         .ok_or(HostError::NoServer)
-}
-
-fn device_number(path: &Path) -> Result<RenderNode, HostError> {
-    let failed = |source| HostError::RenderNode {
-        path: path.into(),
-        source,
-    };
-    let metadata = std::fs::metadata(path).map_err(|error| failed(Some(error)))?;
-    if !metadata.file_type().is_char_device() {
-        return Err(failed(None));
-    }
-    let number = metadata.rdev();
-    Ok(RenderNode {
-        major: rustix::fs::major(number),
-        minor: rustix::fs::minor(number),
-    })
 }

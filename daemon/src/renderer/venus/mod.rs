@@ -3,6 +3,7 @@
 //! rutabaga is the way to virglrenderer. What it would do with several components, with resources
 //! that are not blobs and with fences of the device as a whole is not used: the device does that.
 
+mod foreign;
 mod hiding;
 mod host;
 mod server;
@@ -10,6 +11,7 @@ mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
+use coherd_blob::MemoryProperties;
 use coherd_blob::backing::ExportKind;
 use coherd_protocol::gpu::blob_mem;
 use coherd_protocol::gpu::capset::{CAPSET_VENUS, VenusCapset};
@@ -24,10 +26,12 @@ use rutabaga_gfx::{
     RutabagaHandle, RutabagaHandler, RutabagaIntoRawDescriptor,
 };
 
+use self::foreign::{ForeignError, ForeignResources};
 pub use self::host::{Host, HostError};
 use self::server::RenderServer;
 use self::watch::WorkerWatch;
-use super::{BlobRequest, Capset, Export, FenceSink, Renderer, RendererError};
+use super::{BlobRequest, Capset, Export, ExportedFile, FenceSink, Renderer, RendererError, Scope};
+use crate::coherence::BlobRecord;
 
 impl From<RutabagaError> for RendererError {
     fn from(error: RutabagaError) -> Self {
@@ -35,14 +39,21 @@ impl From<RutabagaError> for RendererError {
     }
 }
 
+impl From<ForeignError> for RendererError {
+    fn from(error: ForeignError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// The renderer.
 pub struct Venus {
+    foreign: ForeignResources,
     rutabaga: Rutabaga,
     capsets: Vec<Capset>,
     server: RenderServer,
     workers: WorkerWatch,
     /// The server reads its environment's files with each context.
-    _host: Host,
+    host: Host,
 }
 
 impl Venus {
@@ -67,11 +78,12 @@ impl Venus {
             .build()?;
         let capset = venus_capset(&rutabaga)?;
         Ok(Self {
+            foreign: ForeignResources::new(&rutabaga),
             rutabaga,
             capsets: vec![capset],
             server,
             workers,
-            _host: host,
+            host,
         })
     }
 }
@@ -79,6 +91,10 @@ impl Venus {
 impl Renderer for Venus {
     fn capsets(&self) -> &[Capset] {
         &self.capsets
+    }
+
+    fn memory_types(&self) -> Option<&[MemoryProperties]> {
+        Some(self.host.memory_types())
     }
 
     fn create_context(
@@ -126,26 +142,62 @@ impl Renderer for Venus {
             _ => return Ok(None),
         };
         let map_info = self.rutabaga.map_info(blob.resource_id).unwrap_or(0);
-        Ok(Some(Export {
+        Ok(Some(Export::File(ExportedFile {
             fd: owned_fd(handle.os_handle),
             kind,
             map_info,
-        }))
+        })))
+    }
+
+    fn import(&mut self, resource_id: u32, blob: &BlobRecord) -> Result<(), RendererError> {
+        let backing = blob.backing();
+        // Vulkan imports a file from its start. A CPU driver takes shared memory for a dma-buf.
+        if backing.data_offset() != 0 {
+            return Err(RendererError::Unsupported(
+                "a blob that is a part of its file",
+            ));
+        }
+        let file = backing
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| RendererError::Failed(format!("the blob's file: {error}")))?;
+        Ok(self.foreign.import(resource_id, file, backing.size())?)
     }
 
     fn destroy_resource(&mut self, resource_id: u32) {
-        let _ = self.rutabaga.unref_resource(resource_id);
+        if !self.foreign.forget(resource_id) {
+            let _ = self.rutabaga.unref_resource(resource_id);
+        }
     }
 
-    fn attach(&mut self, ctx_id: u32, resource_id: u32) {
-        let _ = self.rutabaga.context_attach_resource(ctx_id, resource_id);
+    fn attach(
+        &mut self,
+        ctx_id: u32,
+        resource_id: u32,
+        _: Option<&BlobRecord>,
+    ) -> Result<(), RendererError> {
+        if self.foreign.contains(resource_id) {
+            self.foreign.attach(ctx_id, resource_id);
+        } else {
+            let _ = self.rutabaga.context_attach_resource(ctx_id, resource_id);
+        }
+        Ok(())
     }
 
     fn detach(&mut self, ctx_id: u32, resource_id: u32) {
-        let _ = self.rutabaga.context_detach_resource(ctx_id, resource_id);
+        if self.foreign.contains(resource_id) {
+            self.foreign.detach(ctx_id, resource_id);
+        } else {
+            let _ = self.rutabaga.context_detach_resource(ctx_id, resource_id);
+        }
     }
 
-    fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError> {
+    fn submit(
+        &mut self,
+        ctx_id: u32,
+        commands: &mut [u8],
+        _: &mut dyn Scope,
+    ) -> Result<(), RendererError> {
         Ok(self.rutabaga.submit_command(ctx_id, commands, &[])?)
     }
 
@@ -164,16 +216,16 @@ impl Renderer for Venus {
         })?)
     }
 
-    fn death(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.server.death())
+    fn deaths(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.server.death()]
     }
 
-    fn obituary(&mut self) -> String {
+    fn obituary(&mut self, _: usize) -> String {
         self.server.obituary()
     }
 
-    fn losses(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.workers.fd())
+    fn losses(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.workers.fd()]
     }
 
     fn lost_contexts(&self) -> Vec<u32> {

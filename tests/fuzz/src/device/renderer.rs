@@ -3,7 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use coherd::renderer::{BlobRequest, Capset, Export, Renderer, RendererError};
+use coherd::coherence::BlobRecord;
+use coherd::renderer::{BlobRequest, Capset, Export, Renderer, RendererError, Scope};
 
 use super::outside::Outside;
 
@@ -44,20 +45,30 @@ impl Renderer for Interrupted {
         self.inner.destroy_resource(resource_id);
     }
 
-    fn attach(&mut self, ctx_id: u32, resource_id: u32) {
-        self.inner.attach(ctx_id, resource_id);
+    fn attach(
+        &mut self,
+        ctx_id: u32,
+        resource_id: u32,
+        blob: Option<&BlobRecord>,
+    ) -> Result<(), RendererError> {
+        self.inner.attach(ctx_id, resource_id, blob)
     }
 
     fn detach(&mut self, ctx_id: u32, resource_id: u32) {
         self.inner.detach(ctx_id, resource_id);
     }
 
-    fn submit(&mut self, ctx_id: u32, commands: &mut [u8]) -> Result<(), RendererError> {
+    fn submit(
+        &mut self,
+        ctx_id: u32,
+        commands: &mut [u8],
+        scope: &mut dyn Scope,
+    ) -> Result<(), RendererError> {
         self.outside.interfere();
         if commands.chunks(16).any(|words| words.starts_with(&HOLD)) {
             return Ok(());
         }
-        self.inner.submit(ctx_id, commands)
+        self.inner.submit(ctx_id, commands, scope)
     }
 
     fn create_fence(
@@ -70,7 +81,7 @@ impl Renderer for Interrupted {
         self.inner.create_fence(ctx_id, ring_idx, fence_id)
     }
 
-    fn losses(&self) -> Option<BorrowedFd<'_>> {
+    fn losses(&self) -> Vec<BorrowedFd<'_>> {
         self.inner.losses()
     }
 

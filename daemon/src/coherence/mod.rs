@@ -1,0 +1,15 @@
+//! What is known of each host blob, and the one way in which accesses to it are made right.
+//!
+//! A [`BlobRecord`] is shared by all who use a blob. Who begins or ends an access of a processor
+//! does so there, whether it is the guest, another process or this one: [`BlobRecord::begin`]
+//! and [`BlobRecord::end`].
+
+mod access;
+mod dma_buf;
+mod patience;
+mod record;
+mod turn;
+
+pub use access::{AccessError, Bracket, DeviceMemory};
+pub use patience::{Patience, PatienceError};
+pub use record::{BlobRecord, Held};

@@ -1,0 +1,222 @@
+//! Memory that a context has allocated: an object until a resource is made from it, then a blob.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use coherd_blob::backing::BackingKind as FileKind;
+use coherd_blob::{Access, Holder, MapInfo};
+use coherd_protocol::blob_context::Status;
+use coherd_protocol::blob_context::limits::MAX_HOLDERS;
+use coherd_protocol::blob_context::reply::{
+    self, BackingKind, HolderKind, ImageLayout, Ledger, MemoryFlags,
+};
+use zerocopy::FromZeros;
+
+use super::gpu::{Gpu, Memory, Work, WorkError};
+use crate::coherence::{AccessError, BlobRecord, DeviceMemory, Held, Patience};
+
+/// DRM_FORMAT_MOD_LINEAR
+const MODIFIER_LINEAR: u64 = 0;
+
+/// See the module's description.
+pub struct Blob<G: Gpu> {
+    /// Its memory.
+    pub memory: Arc<BlobMemory<G>>,
+    /// Bytes of the resource that is made from it, in whole pages.
+    pub size: u64,
+    /// Where its planes are, if it is an image.
+    pub layout: Option<ImageLayout>,
+    /// Its file, if others can map it.
+    pub record: Option<Arc<BlobRecord>>,
+}
+
+impl<G: Gpu> Blob<G> {
+    /// Whether the GPU can move its bytes as those of a buffer.
+    pub fn is_bytes(&self) -> bool {
+        let modifier = self.layout.map(|layout| layout.modifier.get());
+        modifier.is_none_or(|modifier| modifier == MODIFIER_LINEAR)
+    }
+
+    /// What the guest is told of its memory.
+    pub fn describe(&self) -> reply::Memory {
+        let mut memory = reply::Memory {
+            size: self.size.into(),
+            type_index: self.memory.inner.type_index().into(),
+            properties: self.memory.inner.allocated().properties.bits().into(),
+            ..reply::Memory::new_zeroed()
+        };
+        let mut flags = MemoryFlags::AGREED;
+        if let Some(record) = &self.record {
+            memory.backing = (backing_kind(record) as u32).into();
+            flags.set(MemoryFlags::AGREED, record.is_agreed());
+        }
+        if let Some(types) = self.record.as_ref().and_then(|record| record.types()) {
+            let word = |caching: Option<MapInfo>| caching.map_or(0, MapInfo::to_wire).into();
+            flags |= MemoryFlags::MAPPABLE;
+            flags.set(MemoryFlags::NEEDS_SYNC, !types.coherent);
+            flags.set(MemoryFlags::FD_KNOWN, types.file.is_some());
+            flags.set(MemoryFlags::EFFECTIVE_KNOWN, types.effective.is_some());
+            memory.map_info = word(Some(types.told));
+            memory.fd_map_info = word(types.file);
+            memory.effective_map_info = word(types.effective);
+        }
+        memory.flags = flags.bits().into();
+        memory
+    }
+
+    /// Who maps it and accesses it.
+    pub fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::new_zeroed();
+        let held = self.record.as_ref().map(|record| record.held());
+        let mut count = 0u32;
+        for held in held.iter().flatten() {
+            ledger.open = ledger.open.get().saturating_add(held.open).into();
+            count += u32::from(enter(&mut ledger, held));
+        }
+        ledger.holder_count = count.into();
+        ledger
+    }
+}
+
+/// Enters a holder, with others of its kind and type; whether it is the first of them.
+fn enter(ledger: &mut Ledger, held: &Held) -> bool {
+    let kind = match held.holder {
+        Holder::Guest => HolderKind::Guest,
+        Holder::Vmm => HolderKind::Vmm,
+        Holder::Daemon => HolderKind::Daemon,
+        Holder::Peer(_) => HolderKind::Peer,
+    } as u32;
+    let map_info = held.caching.map_or(0, MapInfo::to_wire);
+    let mut places = ledger.holders.iter_mut().take(MAX_HOLDERS);
+    let same = |place: &&mut reply::Holder| {
+        place.kind.get() == 0 || (place.kind.get() == kind && place.map_info.get() == map_info)
+    };
+    let Some(place) = places.find(same) else {
+        return true;
+    };
+    let is_first = place.kind.get() == 0;
+    place.kind = kind.into();
+    place.map_info = map_info.into();
+    place.count = place.count.get().saturating_add(held.count).into();
+    place.open = place.open.get().saturating_add(held.open).into();
+    is_first
+}
+
+fn backing_kind(record: &BlobRecord) -> BackingKind {
+    match record.backing().kind() {
+        FileKind::DmaBuf => BackingKind::DmaBuf,
+        FileKind::Memfd => BackingKind::Memfd,
+        FileKind::MemfdWithHeader => BackingKind::MemfdWithHeader,
+    }
+}
+
+/// Memory, and what the GPU was given to do with it.
+pub struct BlobMemory<G: Gpu> {
+    /// The memory.
+    pub inner: G::Memory,
+    transfers: Mutex<Transfers<G::Work>>,
+}
+
+/// Work that may not be done.
+struct Transfers<W> {
+    reads: Vec<Arc<W>>,
+    writes: Vec<Arc<W>>,
+}
+
+impl<G: Gpu> BlobMemory<G> {
+    /// Memory that the GPU has nothing to do with.
+    pub fn new(inner: G::Memory) -> Self {
+        let transfers = Mutex::new(Transfers {
+            reads: Vec::new(),
+            writes: Vec::new(),
+        });
+        Self { inner, transfers }
+    }
+
+    /// Notes that the GPU does `access` to it.
+    pub fn begin_transfer(&self, access: Access, work: &Arc<G::Work>) {
+        let mut transfers = self.lock();
+        let is_pending = |work: &Arc<G::Work>| work.wait(Duration::ZERO) == Err(WorkError::NotYet);
+        transfers.reads.retain(is_pending);
+        transfers.writes.retain(is_pending);
+        if access.contains(Access::READ) {
+            transfers.reads.push(Arc::clone(work));
+        }
+        if access.contains(Access::WRITE) {
+            transfers.writes.push(Arc::clone(work));
+        }
+    }
+
+    /// Notes that the work is done, or will never be.
+    pub fn end_transfer(&self, work: &Arc<G::Work>) {
+        let mut transfers = self.lock();
+        transfers.reads.retain(|other| !Arc::ptr_eq(other, work));
+        transfers.writes.retain(|other| !Arc::ptr_eq(other, work));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Transfers<G::Work>> {
+        self.transfers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<G: Gpu> fmt::Debug for BlobMemory<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl<G: Gpu> DeviceMemory for BlobMemory<G> {
+    fn atom(&self) -> Option<u64> {
+        self.inner.atom()
+    }
+
+    fn wait(&self, access: Access, patience: &Patience<'_>) -> Result<(), AccessError> {
+        let mut conflicting = self.lock().writes.clone();
+        if access.contains(Access::WRITE) {
+            conflicting.extend(self.lock().reads.iter().cloned());
+        }
+        conflicting
+            .iter()
+            .try_for_each(|work| finish(&**work, patience))
+    }
+
+    fn invalidate(&self, range: Range<u64>) -> Result<(), AccessError> {
+        self.inner.invalidate(range)
+    }
+
+    fn flush(&self, range: Range<u64>) -> Result<(), AccessError> {
+        self.inner.flush(range)
+    }
+}
+
+/// Waits until work is done.
+///
+/// # Errors
+/// See [`AccessError`].
+pub fn finish(work: &impl Work, patience: &Patience<'_>) -> Result<(), AccessError> {
+    loop {
+        // What is done is done, also after the deadline.
+        match work.wait(Duration::ZERO) {
+            Ok(()) => return Ok(()),
+            Err(WorkError::NotYet) => {}
+            Err(WorkError::Failed(status)) => return Err(failure(status)),
+        }
+        match work.wait(patience.slice()?) {
+            Ok(()) => return Ok(()),
+            Err(WorkError::NotYet) => {}
+            Err(WorkError::Failed(status)) => return Err(failure(status)),
+        }
+    }
+}
+
+fn failure(status: Status) -> AccessError {
+    match status {
+        Status::DeviceLost => AccessError::DeviceLost,
+        Status::OutOfHostMemory | Status::OutOfDeviceMemory => AccessError::OutOfMemory,
+        other => AccessError::Driver(other.to_string()),
+    }
+}
