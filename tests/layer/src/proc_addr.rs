@@ -203,9 +203,8 @@ mod tests {
         assert!(find(c"vkDestroyInstance").is_none());
         assert!(find(c"vkAllocateMemory").is_none());
         // SAFETY: null is answered with null.
-        assert!(
-            unsafe { get_instance_proc_addr(vk::Instance::null(), core::ptr::null()) }.is_none()
-        );
+        let nameless = unsafe { get_instance_proc_addr(vk::Instance::null(), core::ptr::null()) };
+        assert!(nameless.is_none());
     }
 
     #[test]

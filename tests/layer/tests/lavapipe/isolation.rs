@@ -64,9 +64,9 @@ pub fn run(test: &str, environment: &[(&str, &str)], body: impl FnOnce() -> Resu
         output.status
     );
     // Past the test harness, which keeps what a successful test prints.
-    let skipped = text.lines().filter(|line| line.starts_with(SKIPPED));
-    for line in skipped {
-        writeln!(std::io::stderr(), "{line} ({test})").unwrap();
+    let mut terminal = std::io::stderr();
+    for line in text.lines().filter(|line| line.starts_with(SKIPPED)) {
+        writeln!(terminal, "{line} ({test})").unwrap();
     }
 }
 
