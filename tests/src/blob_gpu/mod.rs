@@ -211,7 +211,8 @@ impl Memory for FileMemory {
 fn access_error(status: Status) -> AccessError {
     match status {
         Status::DeviceLost => AccessError::DeviceLost,
-        Status::OutOfHostMemory => AccessError::OutOfMemory,
+        Status::OutOfHostMemory => AccessError::OutOfHostMemory,
+        Status::OutOfDeviceMemory => AccessError::OutOfDeviceMemory,
         other => AccessError::Driver(other.to_string()),
     }
 }

@@ -82,7 +82,7 @@ fn every_call_that_fails_is_told_and_leaves_nothing() {
     gpu.fail_after(usize::MAX, Status::Failed);
     assert_eq!(use_everything(&mut rig, 11), []);
     let calls = gpu.calls();
-    assert!(calls.len() > 20, "{calls:?}");
+    assert!(calls.len() >= 18, "{calls:?}");
     for status in [
         Status::OutOfDeviceMemory,
         Status::OutOfHostMemory,
@@ -91,12 +91,7 @@ fn every_call_that_fails_is_told_and_leaves_nothing() {
         for (number, call) in calls.iter().enumerate() {
             gpu.fail_after(number, status);
             let failures = use_everything(&mut rig, 21);
-            // A flush that fails at an END is in the log: the access is over.
-            let told = [Status::Ok, status];
-            assert!(
-                failures.iter().all(|failure| told.contains(failure)),
-                "{call:?} {number}: {failures:?}"
-            );
+            assert_eq!(failures, [status], "{call:?} {number}");
             assert_eq!(gpu.blobs(), 0, "{call:?} {number}");
         }
     }
