@@ -53,10 +53,7 @@ fn fails_without_a_device(program: &Path) {
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(
-        said,
-        "FAILED: open: /dev/null is not a DRM device\n"
-    );
+    assert_eq!(said, "FAILED: open: /dev/null is not a DRM device\n");
 }
 
 #[test]
