@@ -10,7 +10,7 @@ use super::failure::{Failure, expect};
 use super::kernel_log::{self, KernelLog};
 use super::process;
 use super::wait::until;
-use crate::coherd::{Coherd, Export, Holdings};
+use crate::coherd::{Coherd, Holdings, Vulkan};
 use crate::lab::Lab;
 use crate::progress::Progress;
 use crate::vm::Vm;
@@ -40,10 +40,10 @@ pub enum Setup {
 }
 
 impl Setup {
-    fn export(self) -> Export {
+    fn vulkan(self) -> Vulkan {
         match self {
-            Self::Plain | Self::Slots | Self::TwoD | Self::Outputs => Export::Host,
-            Self::Exporting | Self::Debugging => Export::StandIn,
+            Self::Plain | Self::Slots | Self::TwoD | Self::Outputs => Vulkan::Host,
+            Self::Exporting | Self::Debugging => Vulkan::Exporting,
         }
     }
 
@@ -83,7 +83,7 @@ impl<'lab> Rig<'lab> {
     pub fn start(lab: &'lab Lab, setup: Setup, progress: &Progress) -> Result<Self, Failure> {
         let _waiting = progress.waiting("booting a guest");
         let began = Instant::now();
-        let mut coherd = Coherd::start(lab, setup.export(), setup.arguments())?;
+        let mut coherd = Coherd::start(lab, setup.vulkan(), setup.arguments())?;
         let vm = Vm::builder(lab)
             .gpu_socket(coherd.socket())
             .kernel_arguments(setup.kernel_arguments())
