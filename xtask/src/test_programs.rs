@@ -33,9 +33,6 @@ pub enum TestProgramError {
     /// Cargo could not be started or listened to.
     #[error("cannot run cargo in the lab")]
     Cargo(#[from] std::io::Error),
-    /// A test program could not be started.
-    #[error("cannot start the test program {0} in the lab")]
-    Start(String, #[source] std::io::Error),
     /// They do not build; the compiler has said why.
     #[error("the test programs do not build in the lab")]
     Build,
@@ -68,35 +65,8 @@ pub fn environment() -> Vec<Variable> {
 }
 
 impl TestProgram {
-    /// Runs the tests whose name contains `filter`, all without one, inside the lab. A program that
-    /// ends without results counts as a failed test.
-    ///
-    /// # Errors
-    /// [`TestProgramError::Start`]
-    pub fn run_in_lab(
-        &self,
-        lab: &Lab,
-        environment: &[Variable],
-        filter: Option<&str>,
-    ) -> Result<Results, TestProgramError> {
-        let output = lab
-            .view()
-            .directory(&self.folder)
-            .command(&self.path)
-            .args(libtest::ARGUMENTS)
-            .args(filter)
-            .env("CARGO_MANIFEST_DIR", &self.folder)
-            .envs(self::environment())
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|source| TestProgramError::Start(self.target.clone(), source))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(self.results(&text, &output.status.to_string(), output.status.success()))
-    }
-
-    /// As [`TestProgram::run_in_lab`], but as root of a guest.
+    /// Runs the tests whose name contains `filter`, all without one, as root of a guest. A program
+    /// that ends without results counts as a failed test.
     ///
     /// # Errors
     /// [`VmError`], [`VmError::Timeout`] for one.
@@ -117,17 +87,12 @@ impl TestProgram {
         words.extend(filter.map(quoted));
         let script = format!("cd {folder} && exec env {}", words.join(" "));
         let output = vm.run(&script, timeout)?;
-        let status = format!("status {}", output.status);
-        Ok(self.results(&output.log, &status, output.status == 0))
-    }
-
-    fn results(&self, output: &str, status: &str, success: bool) -> Results {
-        let mut results = Results::read(output);
-        if !success && results.tally.failed == 0 {
-            results.shown += &format!("FAILED: {self} ended with {status}\n");
+        let mut results = Results::read(&output.log);
+        if output.status != 0 && results.tally.failed == 0 {
+            results.shown += &format!("FAILED: {self} ended with status {}\n", output.status);
             results.tally.failed += 1;
         }
-        results
+        Ok(results)
     }
 }
 
