@@ -13,7 +13,7 @@ use std::path::Path;
 use coherd_blob::MemoryType;
 use coherd_tests::dma_buf::{SystemHeap, Udmabuf, Vgem};
 use coherd_tests::memory::matrix::{self, Row};
-use coherd_tests::memory::{Bytes, Seen};
+use coherd_tests::memory::{Bytes, MemoryError, Seen};
 use coherd_tests::skip::Need;
 use coherd_vulkan::{Device, EnumerateError, OpenError, Options, SelectError, Selector};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -109,14 +109,18 @@ fn rows(device: &Device) -> Vec<Row> {
         ("lavapipe without dma-bufs", opaque(device)),
         ("lavapipe, test layer", layered()),
     ];
-    let mut rows = matrix::of_device(device, "lavapipe", SIZE).unwrap();
+    let mut rows = Vec::new();
+    let mut add = |name: &str, more: Result<Vec<Row>, MemoryError>| {
+        rows.extend(more.unwrap_or_else(|error| panic!("{name}: {error:?}")));
+    };
+    add("lavapipe", matrix::of_device(device, "lavapipe", SIZE));
     for (name, device) in others {
         if let Some(device) = device {
-            rows.extend(matrix::of_device(&device, name, SIZE).unwrap());
+            add(name, matrix::of_device(&device, name, SIZE));
         }
     }
     for (name, fd) in files() {
-        rows.extend(matrix::of_file(device, name, fd, SIZE).unwrap());
+        add(name, matrix::of_file(device, name, fd, SIZE));
     }
     rows
 }

@@ -65,7 +65,7 @@ pub fn environment() -> Vec<Variable> {
 }
 
 impl TestProgram {
-    /// Runs the tests whose name contains `filter`, all without one, as root of a guest. A program
+    /// Runs its tests as root of a guest, those that libtest selects by these arguments. A program
     /// that ends without results counts as a failed test.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl TestProgram {
         &self,
         vm: &Vm,
         environment: &[Variable],
-        filter: Option<&str>,
+        selection: &[&str],
         timeout: Duration,
     ) -> Result<Results, VmError> {
         let folder = quoted(&self.folder.display().to_string());
@@ -84,7 +84,7 @@ impl TestProgram {
         }
         words.push(quoted(&self.path.display().to_string()));
         words.extend(libtest::ARGUMENTS.iter().copied().map(str::to_owned));
-        words.extend(filter.map(quoted));
+        words.extend(selection.iter().copied().map(quoted));
         let script = format!("cd {folder} && exec env {}", words.join(" "));
         let output = vm.run(&script, timeout)?;
         let mut results = Results::read(&output.log);
