@@ -173,7 +173,11 @@ impl Memory {
         Ok(())
     }
 
-    fn export(&self) -> Result<Exported, ExportError> {
+    /// Exports it.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub fn export(&self) -> Result<Exported, ExportError> {
         self.device().ensure_alive()?;
         let share = self.share.as_ref().ok_or(ExportError::NotExportable)?;
         share.export(&self.memory)

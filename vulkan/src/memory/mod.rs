@@ -2,11 +2,13 @@
 
 mod allocate;
 mod allocation;
+mod attempt;
 mod buffer;
 mod choose;
 mod device_memory;
 mod error;
 mod export;
+mod exports;
 mod heaps;
 mod host;
 mod import;
@@ -30,7 +32,8 @@ pub(crate) use allocation::{Memory, Parts};
 pub(crate) use buffer::{Buffer, Dedicated, Requirements, TRANSFERS};
 pub(crate) use choose::{allows, rank};
 pub(crate) use device_memory::{DeviceMemory, Source};
-pub(crate) use export::{Exports, Share};
+pub(crate) use export::Share;
+pub(crate) use exports::Exports;
 pub(crate) use heaps::{Heaps, heaps};
 pub(crate) use import::{dma_buf as import_dma_buf, host as import_host};
 pub(crate) use types::memory_types;
