@@ -165,6 +165,11 @@ impl Gpu for MemoryGpu {
     fn is_lost(&self) -> bool {
         self.is_lost()
     }
+
+    fn bytes_copied(&self) -> u64 {
+        // Nobody but the GPU has its files open here.
+        0
+    }
 }
 
 impl Memory for FileMemory {

@@ -14,7 +14,7 @@ use crate::PAGE;
 const INCOHERENT: MemoryProperties = VISIBLE.union(MemoryProperties::HOST_CACHED);
 
 /// Uses everything that the format has, and goes on whatever fails. Returns what failed.
-fn use_everything(rig: &mut BlobRig, first_id: u32) -> Vec<Status> {
+pub fn use_everything(rig: &mut BlobRig, first_id: u32) -> Vec<Status> {
     let mut failures = Vec::new();
     let gpu = &mut rig.gpu;
     let mut made = Vec::new();
