@@ -30,9 +30,6 @@ const END: &str = "<!-- end of matrix -->\n";
 /// The layer with memory that is not coherent.
 const LAYER: &str = "VK_LAYER_COHERD_incoherent";
 
-/// Without it a driver that exports dma-bufs exports the files that it has otherwise.
-const DMA_BUF: &str = "VK_EXT_external_memory_dma_buf";
-
 /// The driver on the processor, since the matrix of a real device is another one.
 fn open(options: &Options) -> Result<Device, OpenError> {
     Device::open(&Selector::Software, options)
@@ -50,18 +47,6 @@ fn plain() -> Option<Device> {
         }
         Err(error) => panic!("{error:?}"),
     }
-}
-
-/// The driver without dma-bufs, if it makes others of its files.
-fn opaque(plain: &Device) -> Option<Device> {
-    let options = Options {
-        without_extensions: vec![DMA_BUF.to_owned()],
-        ..Options::default()
-    };
-    plain
-        .adapter()
-        .exports_dma_buf
-        .then(|| open(&options).unwrap())
 }
 
 fn layered() -> Option<Device> {
@@ -105,19 +90,14 @@ fn files() -> Vec<(&'static str, OwnedFd)> {
 }
 
 fn rows(device: &Device) -> Vec<Row> {
-    let others = [
-        ("lavapipe without dma-bufs", opaque(device)),
-        ("lavapipe, test layer", layered()),
-    ];
     let mut rows = Vec::new();
     let mut add = |name: &str, more: Result<Vec<Row>, MemoryError>| {
         rows.extend(more.unwrap_or_else(|error| panic!("{name}: {error:?}")));
     };
     add("lavapipe", matrix::of_device(device, "lavapipe", SIZE));
-    for (name, device) in others {
-        if let Some(device) = device {
-            add(name, matrix::of_device(&device, name, SIZE));
-        }
+    if let Some(layered) = layered() {
+        let name = "lavapipe, test layer";
+        add(name, matrix::of_device(&layered, name, SIZE));
     }
     for (name, fd) in files() {
         add(name, matrix::of_file(device, name, fd, SIZE));
