@@ -1,5 +1,7 @@
 //! Test harness of coherd.
 
+pub mod blob_gpu;
+pub mod blob_rig;
 pub mod conformance;
 pub mod driver;
 pub mod frontend;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use coherd::device::display::{DisplayError, Mode};
 use coherd::listen::{ListenError, Socket};
+use coherd::mapping_type::Policies;
 use coherd::serve::{Control, Daemon, Options, RendererFactory, ServeError, UserSignals};
 use thiserror::Error;
 
@@ -145,6 +146,19 @@ impl Server {
     /// [`RigError::Displays`]
     pub fn set_displays(&self, displays: &[Mode]) -> Result<(), RigError> {
         Ok(self.control.set_displays(displays)?)
+    }
+
+    /// Changes what happens to blobs to come, as SIGHUP does.
+    pub fn set_type_mismatch(&self, policies: Policies) {
+        self.control.set_type_mismatch(policies);
+    }
+
+    /// Waits for the daemon's end, however long the front-end stays.
+    ///
+    /// # Errors
+    /// What it ended with.
+    pub fn wait(self) -> Result<(), RigError> {
+        self.result.recv().unwrap_or(Err(RigError::StillServing))
     }
 
     /// Waits for the daemon's end, and that of its device thread.

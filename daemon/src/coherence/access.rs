@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::{Ordering, fence};
 
-use coherd_blob::bracket::{Action, BracketError, BracketId, Edge, Limits, Means, Started};
+use coherd_blob::bracket::{Action, BracketError, BracketId, Limits, Means, Started};
 use coherd_blob::{Access, Backing, Brackets, Holder};
 use rustix::io::Errno;
 use thiserror::Error;
@@ -33,9 +33,12 @@ pub enum AccessError {
     /// The GPU is lost.
     #[error("the GPU is lost")]
     DeviceLost,
-    /// The driver has no memory left.
-    #[error("the driver is out of memory")]
-    OutOfMemory,
+    /// The driver has no memory of the host left.
+    #[error("the driver is out of host memory")]
+    OutOfHostMemory,
+    /// The driver has no memory of the GPU left.
+    #[error("the driver is out of device memory")]
+    OutOfDeviceMemory,
     /// The driver failed.
     #[error("the driver failed: {0}")]
     Driver(String),
@@ -140,7 +143,9 @@ impl BlobRecord {
         let of_file = self.begin_in(Book::File, (holder, access, range.clone()), patience)?;
         let of_memory = self
             .begin_in(Book::Memory, (holder, access, range), patience)
-            .inspect_err(|_| self.end_in(Book::File, holder, of_file, Some(patience)))?;
+            .inspect_err(|_| {
+                let _ = self.end_in(Book::File, holder, of_file, Some(patience));
+            })?;
         self.lock().count_open(holder, 1);
         Ok(Bracket {
             holder,
@@ -149,9 +154,11 @@ impl BlobRecord {
         })
     }
 
-    /// Ends an access: makes visible to the GPU what was written. What the kernel or the driver
-    /// fails to do is logged, since the access is over.
-    pub fn end(&self, bracket: &Bracket, patience: &Patience<'_>) {
+    /// Ends an access: makes visible to the GPU what was written.
+    ///
+    /// # Errors
+    /// See [`AccessError`]: the access is over, but the GPU may see stale bytes.
+    pub fn end(&self, bracket: &Bracket, patience: &Patience<'_>) -> Result<(), AccessError> {
         let Bracket {
             holder,
             of_file,
@@ -160,9 +167,11 @@ impl BlobRecord {
         // The books end it in any case.
         let turn = self.turn().take(patience);
         let patience = turn.is_ok().then_some(patience);
-        self.end_in(Book::Memory, holder, of_memory, patience);
-        self.end_in(Book::File, holder, of_file, patience);
+        let memory = self.end_in(Book::Memory, holder, of_memory, patience);
+        let file = self.end_in(Book::File, holder, of_file, patience);
         self.lock().count_open(holder, -1);
+        turn?;
+        memory.and(file)
     }
 
     fn begin_in(
@@ -181,7 +190,7 @@ impl BlobRecord {
             Ok(()) => return Ok(Some(id)),
             Err(error) => {
                 let left = self.in_book(book, |brackets| brackets.failed(id))?;
-                self.settle(&left, patience);
+                let _ = self.settle(&left, patience);
                 return Err(error);
             }
         };
@@ -189,12 +198,12 @@ impl BlobRecord {
             Started::Open(actions) => match self.carry_out_all(&actions, patience) {
                 Ok(()) => Ok(Some(id)),
                 Err(error) => {
-                    self.end_in(book, holder, Some(id), Some(patience));
+                    let _ = self.end_in(book, holder, Some(id), Some(patience));
                     Err(error)
                 }
             },
             Started::TooLate(actions) => {
-                self.settle(&actions, patience);
+                let _ = self.settle(&actions, patience);
                 Err(PatienceError::TimedOut.into())
             }
         }
@@ -220,16 +229,12 @@ impl BlobRecord {
         holder: Holder,
         id: Option<BracketId>,
         patience: Option<&Patience<'_>>,
-    ) {
-        let Some(id) = id else { return };
-        let ended = match self.lock().books.get(book) {
-            Some(brackets) => brackets.end(holder, id),
-            None => return,
-        };
-        match (ended, patience) {
-            (Ok(actions), Some(patience)) => self.settle(&actions, patience),
-            (Ok(actions), None) => debug!(?actions, "the blob is stuck; its bytes may be stale"),
-            (Err(error), _) => debug!(%error, "bracket does not end"),
+    ) -> Result<(), AccessError> {
+        let Some(id) = id else { return Ok(()) };
+        let actions = self.in_book(book, |brackets| brackets.end(holder, id))?;
+        match patience {
+            Some(patience) => self.settle(&actions, patience),
+            None => Ok(()),
         }
     }
 
@@ -243,26 +248,23 @@ impl BlobRecord {
             .try_for_each(|action| self.carry_out(action, patience))
     }
 
-    /// Carries out what nothing depends on any more.
-    fn settle(&self, actions: &[Action], patience: &Patience<'_>) {
+    /// Carries out every action, whether one fails or not, and returns the first failure.
+    fn settle(&self, actions: &[Action], patience: &Patience<'_>) -> Result<(), AccessError> {
+        let mut result = Ok(());
         for action in actions {
-            if let Err(error) = self.carry_out(action, patience) {
-                debug!(?action, %error, "access did not end well; bytes may be stale");
+            let carried_out = self.carry_out(action, patience);
+            if let Err(error) = &carried_out {
+                debug!(?action, %error, "bytes of a blob may be stale");
             }
+            result = result.and(carried_out);
         }
+        result
     }
 
     fn carry_out(&self, action: &Action, patience: &Patience<'_>) -> Result<(), AccessError> {
         match action {
             Action::DmaBufSync { edge, access } => {
-                let synced = dma_buf::sync(self.backing(), *edge, *access, patience);
-                match (edge, synced) {
-                    (Edge::End, Err(error)) => {
-                        debug!(%error, "END of a dma-buf failed; bytes may be stale");
-                        Ok(())
-                    }
-                    (_, synced) => synced,
-                }
+                dma_buf::sync(self.backing(), *edge, *access, patience)
             }
             Action::Invalidate(range) => match self.memory() {
                 Some(memory) => memory.invalidate(range.clone()),

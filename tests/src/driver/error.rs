@@ -27,6 +27,9 @@ pub enum DriverError {
         /// Bytes of the answer.
         len: usize,
     },
+    /// A command of a blob context has no reply, or one that is too short.
+    #[error("command of a blob context has no reply")]
+    NoReply,
     /// The command was not answered in time.
     #[error("command was not answered in time")]
     Timeout,

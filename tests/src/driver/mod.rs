@@ -6,6 +6,7 @@
 //! [`Virtqueue::write_descriptor`] and [`Virtqueue::push`] descriptor by descriptor.
 
 mod answer;
+pub mod blob_program;
 mod commands;
 mod cursor;
 mod descriptor;
@@ -22,6 +23,7 @@ mod textures;
 mod virtqueue;
 
 pub use answer::Answer;
+pub use blob_program::BlobProgram;
 pub use commands::Blob;
 pub use cursor::Cursor;
 pub use descriptor::{Buffer, Descriptor};

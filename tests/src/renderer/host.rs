@@ -11,10 +11,10 @@ use coherd::serve::RendererFactory;
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use rustix::io::Errno;
 
-use super::MemfdRenderer;
 use super::operation::Operation;
 use super::recipe::Memory;
 use super::texture::Texture;
+use super::{CAPSET, MemfdRenderer};
 use crate::frontend::{Deadline, EventFd};
 
 /// How long [`Operation::Hold`] waits for the test.
@@ -74,10 +74,15 @@ impl Host {
 
     /// Makes the renderer that this handle belongs to.
     pub fn factory(&self) -> RendererFactory {
+        self.factory_of(CAPSET)
+    }
+
+    /// Makes the renderer that this handle belongs to, with another capset.
+    pub fn factory_of(&self, capset_id: u32) -> RendererFactory {
         let host = self.clone();
         Box::new(move |sink| {
             host.change(|state| state.sink = Some(sink));
-            Ok(Box::new(MemfdRenderer::new(host)))
+            Ok(Box::new(MemfdRenderer::new(host, capset_id)))
         })
     }
 

@@ -23,7 +23,7 @@ pub use operation::Operation;
 pub use recipe::{FileKind, Recipe};
 use texture::Texture;
 
-/// The one capset, that of Venus.
+/// The one capset, that of Venus unless a test wants another.
 pub const CAPSET: u32 = 4;
 
 /// Contents of the capset.
@@ -46,11 +46,11 @@ pub struct MemfdRenderer {
 }
 
 impl MemfdRenderer {
-    fn new(host: Host) -> Self {
+    fn new(host: Host, capset_id: u32) -> Self {
         Self {
             host,
             capsets: [Capset {
-                id: CAPSET,
+                id: capset_id,
                 version: 1,
                 data: CAPSET_DATA.to_vec(),
             }],

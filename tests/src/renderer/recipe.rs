@@ -1,9 +1,13 @@
 //! The files behind blobs, good and bad.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
+use coherd::coherence::BlobRecord;
+use coherd::mapping_type::MappingType;
 use coherd::renderer::{Export, ExportedFile};
 use coherd_blob::backing::ExportKind;
+use coherd_blob::{Backing, MapInfo};
 use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
 
@@ -49,13 +53,19 @@ pub struct Recipe {
     pub file: FileKind,
     /// The `map_info` that the renderer reports, any bits.
     pub map_info: u32,
+    /// Whether the renderer knows that, rather than guesses it.
+    pub known: bool,
 }
+
+/// The bit of `blob_id` for [`Recipe::known`].
+const KNOWN: u64 = 0x80;
 
 impl Recipe {
     /// A cached blob of shared memory.
     pub const SHM: Self = Self {
         file: FileKind::Shm,
         map_info: 1,
+        known: false,
     };
 
     /// A cached blob of each kind.
@@ -76,15 +86,36 @@ impl Recipe {
 
     /// The number the guest gives to RESOURCE_CREATE_BLOB.
     pub fn blob_id(self) -> u64 {
-        u64::from(self.map_info) << 8 | self.file as u64
+        let known = if self.known { KNOWN } else { 0 };
+        u64::from(self.map_info) << 8 | known | self.file as u64
     }
 
     pub(super) fn from_blob_id(blob_id: u64) -> Option<Self> {
-        let kind = usize::try_from(blob_id & 0xff).ok()?;
+        let kind = usize::try_from(blob_id & 0xff & !KNOWN).ok()?;
         Some(Self {
             file: *KINDS.get(kind)?,
             map_info: u32::try_from(blob_id >> 8).ok()?,
+            known: blob_id & KNOWN != 0,
         })
+    }
+
+    fn export(self, fd: OwnedFd, kind: ExportKind, size: u64) -> Option<Export> {
+        if !self.known {
+            return Some(Export::File(ExportedFile {
+                fd,
+                kind,
+                map_info: self.map_info,
+            }));
+        }
+        let types = MapInfo::from_renderer(self.map_info).map(|told| MappingType {
+            told,
+            coherent: true,
+            file: Some(MapInfo::Cached),
+            effective: None,
+        });
+        let backing = Backing::new(fd, kind, size).ok()?;
+        let record = BlobRecord::new(backing, types, None);
+        Some(Export::Record(Arc::new(record)))
     }
 
     /// The memory, and what the daemon gets of it.
@@ -120,13 +151,7 @@ impl Recipe {
             FileKind::ReadOnly => Some(read_only(&fd)?),
             _ => Some(fcntl_dupfd_cloexec(&fd, 0)?),
         };
-        let export = exported.map(|fd| {
-            Export::File(ExportedFile {
-                fd,
-                kind,
-                map_info: self.map_info,
-            })
-        });
+        let export = exported.and_then(|fd| self.export(fd, kind, size));
         Ok((Memory { fd, offset, size }, export))
     }
 }

@@ -77,6 +77,7 @@ fn map_info_is_the_cacheability_and_nothing_else() {
         let id = u32::try_from(id).unwrap() + 1;
         let recipe = Recipe {
             map_info: raw,
+            known: true,
             ..Recipe::SHM
         };
         rig.gpu

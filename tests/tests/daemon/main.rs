@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blob_context;
 mod blobs;
 mod commands;
 mod config_space;
@@ -13,6 +14,7 @@ mod handshake;
 mod hot_plug;
 mod interleavings;
 mod map_barrier;
+mod mapping_types;
 mod memory_table;
 mod misuse;
 mod queue_misuse;

@@ -23,6 +23,7 @@ pub use allocation::Allocation;
 pub use error::{AccessError, AllocateError, ExportError, ImportError};
 pub use export::Exported;
 pub use host::{HostMemory, MappedFile};
+pub(crate) use mapped::Copied;
 pub use mapped::MappedBytes;
 pub use request::{AllocationRequest, ExportNeed, ImportRequest};
 pub use types::{HeapInfo, MemoryTypeInfo};

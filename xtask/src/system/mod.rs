@@ -96,6 +96,11 @@ const CASES: &[Case] = &[
     case("resets", Setup::Plain, machine::resets),
     last_case("quits", Setup::Plain, quiet::quits),
     case("with-export", Setup::Exporting, sharing::with_export),
+    case(
+        "blob-context-in-vulkan",
+        Setup::Exporting,
+        sharing::blob_context_in_vulkan,
+    ),
     last_case("server-death", Setup::Exporting, deaths::server_death),
     case("stop-cont", Setup::Slots, machine::stop_cont),
     case("kms-inventory", Setup::Debugging, kms::inventory),

@@ -29,6 +29,15 @@ pub fn with_export(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     )))
 }
 
+/// Memory of the blob context works in Vulkan, whose contexts have other workers.
+pub fn blob_context_in_vulkan(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
+    let losses = rig.losses();
+    let said = rig.run("vk-import", "")?;
+    nothing_lost(rig, losses)?;
+    rig.lets_go()?;
+    Ok(Verdict::Passed(verdict(&said).to_owned()))
+}
+
 /// On a host that cannot export, guests are not offered to, rather than lose their contexts.
 pub fn without_export(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     if Path::new("/dev/udmabuf").exists() {

@@ -173,6 +173,10 @@ impl Gpu for Vulkan {
     fn is_lost(&self) -> bool {
         self.device.lost()
     }
+
+    fn bytes_copied(&self) -> u64 {
+        self.device.bytes_copied()
+    }
 }
 
 /// Memory of the device.

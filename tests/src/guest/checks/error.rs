@@ -70,6 +70,9 @@ pub enum CheckError {
     /// A memory type that was asked for cannot be used.
     #[error("Memory type {0} is not host-visible or not for buffers")]
     BadType(u32),
+    /// The blob context refused something.
+    #[error("the blob context failed")]
+    BlobContext(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A number asked for makes no sense.
     #[error("{0}")]
     BadOption(&'static str),

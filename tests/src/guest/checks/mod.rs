@@ -1,5 +1,6 @@
 //! Checks of memory that a guest shares with the device, for `vk-memory`, of swapchains, for
-//! `vk-present`, and of fences in the guest's kernel, for `vk-sync`.
+//! `vk-present`, of fences in the guest's kernel, for `vk-sync`, and of memory from coherd's blob
+//! context, for `vk-import`.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ mod expectation;
 mod export;
 mod fresh_maps;
 mod hold;
+mod import;
 mod pattern;
 mod progress;
 mod roundtrip;
@@ -27,6 +29,7 @@ pub use expectation::Expectation;
 pub use export::{EXPORT_EXTENSIONS, ExportHandle, export};
 pub use fresh_maps::{FreshMaps, fresh_maps};
 pub use hold::{Hold, hold};
+pub use import::import;
 pub use roundtrip::roundtrip;
 pub use swapchain::{Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS, swapchain};
 pub use sync_file::{SYNC_FILE_EXTENSIONS, sync_file};

@@ -67,7 +67,7 @@ impl<'g> Exported<'g> {
             .handle_type(self.handle_type);
         // SAFETY: the memory was allocated for this type of handle
         // (VUID-VkMemoryGetFdInfoKHR-handleType-00671).
-        let fd = unsafe { self.functions().get_memory_fd(&info) }.during("vkGetMemoryFdKHR")?;
+        let fd = unsafe { functions(self.gpu).get_memory_fd(&info) }.during("vkGetMemoryFdKHR")?;
         // SAFETY: the driver made the descriptor for us alone.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
@@ -75,25 +75,49 @@ impl<'g> Exported<'g> {
     /// The memory behind a handle of this memory, as a second buffer.
     pub fn import(&self, fd: OwnedFd) -> Result<Self, CheckError> {
         let buffer = external_buffer(self.gpu, self.buffer.size(), self.handle_type)?;
-        let type_index = self.import_type(&fd, buffer.requirements().memory_type_bits)?;
+        // An opaque handle keeps its memory type, any other says what it can be.
+        let type_index = if self.handle_type == vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD {
+            self.type_index
+        } else {
+            import_type(self.gpu, self.handle_type, &fd, &buffer)?
+        };
+        // The size must be the exported one (VUID-VkMemoryAllocateInfo-allocationSize-01742).
+        let size = self.buffer.memory().size();
+        Self::imported(self.gpu, buffer, self.handle_type, fd, (size, type_index))
+    }
+
+    /// The `size` bytes of a dma-buf that somebody else exported, as a buffer.
+    pub fn from_dma_buf(gpu: &'g Gpu, fd: OwnedFd, size: u64) -> Result<Self, CheckError> {
+        let handle_type = vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT;
+        let buffer = external_buffer(gpu, size, handle_type)?;
+        let type_index = import_type(gpu, handle_type, &fd, &buffer)?;
+        Self::imported(gpu, buffer, handle_type, fd, (size, type_index))
+    }
+
+    fn imported(
+        gpu: &'g Gpu,
+        buffer: Buffer<'g>,
+        handle_type: vk::ExternalMemoryHandleTypeFlags,
+        fd: OwnedFd,
+        (size, type_index): (u64, u32),
+    ) -> Result<Self, CheckError> {
         let mut import = vk::ImportMemoryFdInfoKHR::default()
-            .handle_type(self.handle_type)
+            .handle_type(handle_type)
             .fd(fd.as_raw_fd());
         let mut dedicated = vk::MemoryDedicatedAllocateInfo::default().buffer(buffer.handle());
-        // The size must be the exported one (VUID-VkMemoryAllocateInfo-allocationSize-01742).
         let info = vk::MemoryAllocateInfo::default()
-            .allocation_size(self.buffer.memory().size())
+            .allocation_size(size)
             .memory_type_index(type_index)
             .push_next(&mut import)
             .push_next(&mut dedicated);
-        let memory = Memory::allocate_with(self.gpu, &info)?;
+        let memory = Memory::allocate_with(gpu, &info)?;
         // A successful import takes the descriptor over.
         let _ = fd.into_raw_fd();
         let buffer = MappedBuffer::with_memory(buffer, memory)?;
         Ok(Self {
-            gpu: self.gpu,
+            gpu,
             buffer,
-            handle_type: self.handle_type,
+            handle_type,
             type_index,
         })
     }
@@ -102,31 +126,28 @@ impl<'g> Exported<'g> {
     pub fn buffer(&self) -> &MappedBuffer<'g> {
         &self.buffer
     }
+}
 
-    fn functions(&self) -> khr::external_memory_fd::Device {
-        khr::external_memory_fd::Device::new(self.gpu.instance(), self.gpu.device())
-    }
+fn functions(gpu: &Gpu) -> khr::external_memory_fd::Device {
+    khr::external_memory_fd::Device::new(gpu.instance(), gpu.device())
+}
 
-    /// An opaque handle keeps its memory type, any other says what it can be.
-    fn import_type(&self, fd: &OwnedFd, allowed: u32) -> Result<u32, CheckError> {
-        if self.handle_type == vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD {
-            return Ok(self.type_index);
-        }
-        let mut properties = vk::MemoryFdPropertiesKHR::default();
-        // SAFETY: the handle is open and not opaque
-        // (VUID-vkGetMemoryFdPropertiesKHR-handleType-00674).
-        unsafe {
-            self.functions().get_memory_fd_properties(
-                self.handle_type,
-                fd.as_raw_fd(),
-                &mut properties,
-            )
-        }
-        .during("vkGetMemoryFdPropertiesKHR")?;
-        Ok(self
-            .gpu
-            .memory_type(allowed & properties.memory_type_bits, MemoryWish::UPLOAD)?)
+/// The memory type with which a handle is imported for a buffer. The handle is not opaque.
+fn import_type(
+    gpu: &Gpu,
+    handle_type: vk::ExternalMemoryHandleTypeFlags,
+    fd: &OwnedFd,
+    buffer: &Buffer<'_>,
+) -> Result<u32, CheckError> {
+    let mut properties = vk::MemoryFdPropertiesKHR::default();
+    // SAFETY: the handle is open and not opaque
+    // (VUID-vkGetMemoryFdPropertiesKHR-handleType-00674).
+    unsafe {
+        functions(gpu).get_memory_fd_properties(handle_type, fd.as_raw_fd(), &mut properties)
     }
+    .during("vkGetMemoryFdPropertiesKHR")?;
+    let allowed = buffer.requirements().memory_type_bits & properties.memory_type_bits;
+    Ok(gpu.memory_type(allowed, MemoryWish::UPLOAD)?)
 }
 
 fn external_buffer(
