@@ -55,12 +55,14 @@ pub struct TestProgram {
 pub type Variable = (&'static str, PathBuf);
 
 /// Variables for test programs in the lab and its guests, beside those that cargo sets: Vulkan has
-/// to be there, and the loader finds the layer with incoherent memory.
+/// to be there, the loader finds the layer with incoherent memory, and it asks no driver that has no
+/// device here.
 #[must_use]
 pub fn environment() -> Vec<Variable> {
     vec![
         ("COHERD_REQUIRE_VULKAN", "1".into()),
         ("VK_ADD_LAYER_PATH", test_layer::folder(Profile::Tests)),
+        ("VK_LOADER_DRIVERS_SELECT", "lvp*".into()),
     ]
 }
 
