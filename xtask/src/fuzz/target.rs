@@ -7,6 +7,8 @@ use clap::ValueEnum;
 /// A fuzz target: a program of the crate `tests/fuzz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
+    /// Streams of blob contexts
+    BlobContext,
     /// Decoding of requests, encoding of answers
     Decode,
     /// The whole device behind real queues
@@ -19,12 +21,19 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 4] = [Self::Decode, Self::Device, Self::VhostUser, Self::Window];
+    pub const ALL: [Self; 5] = [
+        Self::BlobContext,
+        Self::Decode,
+        Self::Device,
+        Self::VhostUser,
+        Self::Window,
+    ];
 
     /// The name of its program and of its folders.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::BlobContext => "blob-context",
             Self::Decode => "decode",
             Self::Device => "device",
             Self::VhostUser => "vhost-user",
