@@ -46,6 +46,8 @@ mod open_ranges;
 mod share;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tool")]
+pub mod tool;
 mod transfer;
 mod transport;
 mod uapi;

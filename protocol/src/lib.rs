@@ -10,3 +10,4 @@ pub mod blob_context;
 pub mod gpu;
 mod layout;
 pub mod memory;
+pub mod sync;

@@ -3,10 +3,13 @@
 pub mod blob_gpu;
 pub mod blob_rig;
 pub mod conformance;
+pub mod dma_buf;
 pub mod driver;
 pub mod frontend;
 pub mod guest;
 pub mod hostile;
 pub mod interrupt;
+pub mod memory;
 pub mod renderer;
 pub mod rig;
+pub mod skip;

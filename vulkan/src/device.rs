@@ -83,7 +83,7 @@ impl Device {
     }
 
     /// Whether the device is lost. Everything that needs it then fails with
-    /// [`DeviceError::Lost`], at once.
+    /// [`DeviceError::Lost`](crate::DeviceError::Lost), at once.
     pub fn lost(&self) -> bool {
         self.0.device.lost()
     }

@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::coherd;
 use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
+use crate::dma_buf::{self, MatrixArgs};
 use crate::fuzz::{self, FuzzArgs};
+use crate::gpu_check::{self, GpuCheckArgs};
 use crate::lab::enter::{Plan, enter};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
@@ -39,8 +41,17 @@ enum Task {
     Conformance(ConformanceArgs),
     /// Run everything CI runs
     Test,
+    /// Run tests where there are real dma-bufs: in a guest whose kernel makes them without a GPU
+    DmaBuf {
+        /// Run only the tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Show the matrix of memory types, as docs/memory-types.md has it
+    Matrix(MatrixArgs),
     /// Feed the daemon's rooms inputs that a fuzzer makes up
     Fuzz(FuzzArgs),
+    /// Build a program that checks and measures the memory of a GPU, to be run on any machine
+    GpuCheck(GpuCheckArgs),
     /// Boot a guest, reboot it and stop it
     #[command(hide = true)]
     VmSmoke {
@@ -84,7 +95,17 @@ impl Cli {
             }
             Task::Conformance(args) => Ok(success(conformance::run(&args, &progress)?)),
             Task::Test => Ok(success(test::run(&progress)?)),
+            Task::DmaBuf { filter } => {
+                let tally = dma_buf::run(&Lab::ensure(&progress)?, filter.as_deref(), &progress)?;
+                println!("{tally}");
+                Ok(success(tally.failed == 0))
+            }
+            Task::Matrix(args) => {
+                dma_buf::show_matrix(&args, &Lab::ensure(&progress)?, &progress)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
+            Task::GpuCheck(args) => Ok(success(gpu_check::run(&args, &progress)?)),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
                 Ok(ExitCode::SUCCESS)

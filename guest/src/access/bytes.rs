@@ -62,6 +62,15 @@ impl<'m> Bytes<'m> {
         }
     }
 
+    /// The same memory, copied out of by ordinary loads.
+    #[must_use]
+    pub fn cached(self) -> Self {
+        Self {
+            streaming: false,
+            ..self
+        }
+    }
+
     /// Its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -46,7 +46,7 @@ impl State {
         let line = match Command::decode(code, body) {
             Ok(Command::Sync(sync)) => {
                 let flags = command::SyncFlags::from_bits_retain(sync.flags.get());
-                let end = sync.offset.get() + sync.size.get();
+                let end = sync.offset.get().wrapping_add(sync.size.get());
                 format!("SYNC {flags:?} {}..{end}", sync.offset.get())
             }
             Ok(Command::Nop) => "NOP".into(),
@@ -156,6 +156,9 @@ impl State {
     }
 
     fn allocate(&mut self, context: u32, command: &command::Allocate) -> Outcome {
+        if command.flags.get() != 0 {
+            return Err(Status::Invalid);
+        }
         let (required, preferred) = (command.required.get(), command.preferred.get());
         let key = (context, command.blob_id.get());
         let made = self.make(key, command.size.get(), required, preferred)?;
@@ -167,7 +170,7 @@ impl State {
             return Err(Status::UnsupportedFormat);
         }
         let (width, height) = (command.width.get(), command.height.get());
-        if width == 0 || height == 0 || width.max(height) > 4096 {
+        if width == 0 || height == 0 || width.max(height) > 4096 || command.flags.get() != 0 {
             return Err(Status::Invalid);
         }
         let offered =
@@ -206,8 +209,8 @@ impl State {
         }
         let bytes = source.gpu_read(from, size);
         let destination = self.blob(context, destination_id)?;
-        let overlaps = source_id == destination_id && from < to + size && to < from + size;
-        if !destination.has(to, size) || overlaps {
+        let overlaps = |to| source_id == destination_id && from < to + size && to < from + size;
+        if !destination.has(to, size) || overlaps(to) {
             return Err(Status::Invalid);
         }
         if !destination.linear {

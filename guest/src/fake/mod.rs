@@ -60,6 +60,8 @@ pub enum Fault {
     WindowFull,
     /// RESOURCE_MAP_BLOB fails.
     NoMap,
+    /// The device makes no images, says the capset.
+    NoImages,
 }
 
 #[derive(Debug)]
@@ -163,7 +165,9 @@ impl State {
 
     fn capset(&self) -> Vec<u8> {
         let mut head = Head::new_zeroed();
-        head.flags = CapsetFlags::all().bits().into();
+        let mut flags = CapsetFlags::all();
+        flags.set(CapsetFlags::IMAGES, self.fault != Fault::NoImages);
+        head.flags = flags.bits().into();
         head.atom_size = (ATOM as u32).into();
         head.max_sync_timeout_ms = 10_000.into();
         head.max_image_dimension = 4096.into();

@@ -8,6 +8,8 @@ pub mod blob_context;
 pub mod decode;
 pub mod device;
 mod device_thread;
+pub mod sync_client;
+pub mod sync_decode;
 pub mod vhost_user;
 mod vmm;
 pub mod window;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use self::film::FilmError;
 use self::table::Table;
 use self::workload::{Driver, Scene, Vkmark};
-use crate::coherd::{self, Coherd, CoherdError, Export};
+use crate::coherd::{self, Coherd, CoherdError, Vulkan};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
 use crate::vm::{Vm, VmError};
@@ -98,15 +98,15 @@ pub fn run(args: &DemoArgs, progress: &Progress) -> Result<(), DemoError> {
         .render_node
         .as_ref()
         .map(|path| path.display().to_string());
-    let (export, arguments) = match &node {
-        Some(node) => (Export::Host, vec!["--render-node", node]),
-        None if Path::new("/dev/udmabuf").exists() => (Export::Host, Vec::new()),
+    let (vulkan, arguments) = match &node {
+        Some(node) => (Vulkan::Host, vec!["--render-node", node]),
+        None if Path::new("/dev/udmabuf").exists() => (Vulkan::Host, Vec::new()),
         None => {
             progress.say("this host has no /dev/udmabuf: the renderer gets a stand-in for it");
-            (Export::StandIn, Vec::new())
+            (Vulkan::Exporting, Vec::new())
         }
     };
-    let daemon = Coherd::start(&lab, export, &arguments)?;
+    let daemon = Coherd::start(&lab, vulkan, &arguments)?;
     progress.say("coherd is ready; booting a guest under QEMU");
     let vm = Vm::builder(&lab)
         .gpu_socket(daemon.socket())

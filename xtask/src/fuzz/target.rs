@@ -13,6 +13,10 @@ pub enum Target {
     Decode,
     /// The whole device behind real queues
     Device,
+    /// Answers of a server of the sync protocol, and what the client makes of them
+    SyncClient,
+    /// Messages of the sync protocol
+    SyncDecode,
     /// The front-end's socket
     VhostUser,
     /// The window's table and the rules of mappings
@@ -21,10 +25,12 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::BlobContext,
         Self::Decode,
         Self::Device,
+        Self::SyncClient,
+        Self::SyncDecode,
         Self::VhostUser,
         Self::Window,
     ];
@@ -36,6 +42,8 @@ impl Target {
             Self::BlobContext => "blob-context",
             Self::Decode => "decode",
             Self::Device => "device",
+            Self::SyncClient => "sync-client",
+            Self::SyncDecode => "sync-decode",
             Self::VhostUser => "vhost-user",
             Self::Window => "window",
         }

@@ -110,6 +110,13 @@ impl Lab {
         &self.checkout
     }
 
+    /// Where the host sees a path below [`SOURCE`].
+    #[must_use]
+    pub fn on_host(&self, inside: &Path) -> PathBuf {
+        self.checkout
+            .join(inside.strip_prefix(SOURCE).unwrap_or(inside))
+    }
+
     /// A folder for sockets and outputs, with the same path on the host and inside; removed when the lab is dropped.
     #[must_use]
     pub fn run_dir(&self) -> &Path {

@@ -10,7 +10,7 @@ use super::failure::{Failure, expect};
 use super::kernel_log::{self, KernelLog};
 use super::process;
 use super::wait::until;
-use crate::coherd::{Coherd, Export, Holdings};
+use crate::coherd::{Coherd, Holdings, Vulkan};
 use crate::lab::Lab;
 use crate::progress::Progress;
 use crate::vm::Vm;
@@ -37,19 +37,22 @@ pub enum Setup {
     TwoD,
     /// The same with three outputs.
     Outputs,
+    /// On a host whose memory need not be coherent.
+    Incoherent,
 }
 
 impl Setup {
-    fn export(self) -> Export {
+    fn vulkan(self) -> Vulkan {
         match self {
-            Self::Plain | Self::Slots | Self::TwoD | Self::Outputs => Export::Host,
-            Self::Exporting | Self::Debugging => Export::StandIn,
+            Self::Plain | Self::Slots | Self::TwoD | Self::Outputs => Vulkan::Host,
+            Self::Exporting | Self::Debugging => Vulkan::Exporting,
+            Self::Incoherent => Vulkan::Incoherent,
         }
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Exporting | Self::Debugging => &[],
+            Self::Plain | Self::Exporting | Self::Debugging | Self::Incoherent => &[],
             Self::TwoD => &["--renderer", "2d"],
             Self::Outputs => &["--renderer", "2d", "--outputs", "3"],
             // Debug messages tell of requests that a pause caught.
@@ -59,7 +62,7 @@ impl Setup {
 
     fn kernel_arguments(self) -> &'static str {
         match self {
-            Self::Plain | Self::Exporting | Self::Slots => "",
+            Self::Plain | Self::Exporting | Self::Slots | Self::Incoherent => "",
             Self::Debugging | Self::TwoD | Self::Outputs => kernel_log::ARGUMENTS,
         }
     }
@@ -83,7 +86,7 @@ impl<'lab> Rig<'lab> {
     pub fn start(lab: &'lab Lab, setup: Setup, progress: &Progress) -> Result<Self, Failure> {
         let _waiting = progress.waiting("booting a guest");
         let began = Instant::now();
-        let mut coherd = Coherd::start(lab, setup.export(), setup.arguments())?;
+        let mut coherd = Coherd::start(lab, setup.vulkan(), setup.arguments())?;
         let vm = Vm::builder(lab)
             .gpu_socket(coherd.socket())
             .kernel_arguments(setup.kernel_arguments())

@@ -3,8 +3,10 @@
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
-use super::tally::Tally;
 use crate::lab::Lab;
+use crate::libtest::{self, Results};
+use crate::tally::Tally;
+use crate::test_programs::{self, OPTIONS};
 
 /// Why a step could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -14,108 +16,86 @@ pub struct CargoError {
     source: io::Error,
 }
 
+const TEST: &str = "test";
+
 /// One call of cargo.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// What it is for.
     pub name: &'static str,
-    arguments: &'static [&'static str],
-    /// Its output has the results of many tests, rather than being one.
-    tests: bool,
+    subcommand: &'static str,
+    options: &'static [&'static str],
 }
 
 impl Step {
     /// Steps that need nothing but Rust.
     pub const ON_HOST: [Self; 4] = [
-        Self {
-            name: "format",
-            arguments: &["fmt", "--all", "--check"],
-            tests: false,
-        },
-        Self {
-            name: "lints",
-            arguments: &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            tests: false,
-        },
-        Self {
-            name: "documentation",
-            arguments: &[
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ],
-            tests: false,
-        },
-        Self {
-            name: "unit and integration tests",
-            arguments: &["test", "--workspace", "--no-fail-fast"],
-            tests: true,
-        },
+        Self::new("format", "fmt", &["--all", "--check"]),
+        Self::new("lints", "clippy", &["--workspace", "--all-targets"]),
+        Self::new(
+            "documentation",
+            "doc",
+            &["--workspace", "--no-deps", "--document-private-items"],
+        ),
+        Self::new("unit and integration tests", TEST, &["--workspace"]),
     ];
 
-    /// Steps that need virglrenderer, or a C++ compiler.
+    /// Steps that need virglrenderer, a Vulkan driver or a C++ compiler.
     pub const IN_LAB: [Self; 6] = [
-        Self {
-            name: "lints with Venus",
-            arguments: &[
-                "clippy",
+        Self::new(
+            "lints with Venus",
+            "clippy",
+            &[
                 "--package=coherd",
                 "--package=coherd-tests",
                 "--all-targets",
                 "--features=coherd/venus,coherd-tests/venus",
-                "--",
-                "-D",
-                "warnings",
             ],
-            tests: false,
-        },
-        Self {
-            name: "documentation with Venus",
-            arguments: &["doc", "--package=coherd", "--features=venus", "--no-deps"],
-            tests: false,
-        },
-        Self {
-            name: "the Vulkan layer",
-            arguments: &["build", "--package=coherd-layer"],
-            tests: false,
-        },
-        Self {
-            name: "format of the fuzz targets",
-            arguments: &["fmt", "--manifest-path=tests/fuzz/Cargo.toml", "--check"],
-            tests: false,
-        },
-        Self {
-            name: "lints of the fuzz targets",
-            arguments: &[
-                "clippy",
-                "--manifest-path=tests/fuzz/Cargo.toml",
-                "--locked",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            tests: false,
-        },
-        Self {
-            name: "unit and integration tests with Venus",
-            arguments: &[
-                "test",
-                "--package=coherd",
-                "--package=coherd-tests",
-                "--features=coherd/venus,coherd-tests/venus",
-                "--no-fail-fast",
-            ],
-            tests: true,
-        },
+        ),
+        Self::new(
+            "documentation with Venus",
+            "doc",
+            &["--package=coherd", "--features=venus", "--no-deps"],
+        ),
+        Self::new("the Vulkan layer", "build", &["--package=coherd-layer"]),
+        Self::new(
+            "format of the fuzz targets",
+            "fmt",
+            &["--manifest-path=tests/fuzz/Cargo.toml", "--check"],
+        ),
+        Self::new(
+            "lints of the fuzz targets",
+            "clippy",
+            &["--manifest-path=tests/fuzz/Cargo.toml", "--locked"],
+        ),
+        Self::new("unit and integration tests with Venus", TEST, OPTIONS),
     ];
+
+    const fn new(
+        name: &'static str,
+        subcommand: &'static str,
+        options: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            subcommand,
+            options,
+        }
+    }
+
+    /// Whether its output has the results of many tests, rather than being one.
+    fn has_tests(&self) -> bool {
+        self.subcommand == TEST
+    }
+
+    fn arguments(&self) -> Vec<&'static str> {
+        let end: &[&[&str]] = match self.subcommand {
+            TEST => &[&["--no-fail-fast", "--"], libtest::ARGUMENTS],
+            "clippy" => &[&["--", "-D", "warnings"]],
+            _ => &[],
+        };
+        [&[self.subcommand], self.options, &end.concat()].concat()
+    }
 
     /// Runs the step on this machine.
     ///
@@ -124,7 +104,7 @@ impl Step {
     pub fn run_on_host(&self, tally: &mut Tally) -> Result<(), CargoError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.args(self.arguments);
+        command.args(self.arguments());
         self.run(command, tally)
     }
 
@@ -133,7 +113,9 @@ impl Step {
     /// # Errors
     /// As [`Step::run_on_host`].
     pub fn run_in_lab(&self, lab: &Lab, tally: &mut Tally) -> Result<(), CargoError> {
-        self.run(lab.cargo(self.arguments), tally)
+        let mut command = lab.cargo(&self.arguments());
+        command.envs(test_programs::environment());
+        self.run(command, tally)
     }
 
     fn run(&self, mut command: Command, tally: &mut Tally) -> Result<(), CargoError> {
@@ -141,7 +123,7 @@ impl Step {
             step: self.name,
             source,
         };
-        let stdout = if self.tests {
+        let stdout = if self.has_tests() {
             Stdio::piped()
         } else {
             Stdio::inherit()
@@ -157,10 +139,10 @@ impl Step {
             pipe.read_to_string(&mut output).map_err(failed)?;
         }
         let passed = child.wait().map_err(failed)?.success();
-        print!("{output}");
-        let before = *tally;
-        tally.add_output(&output);
-        if !self.tests || (!passed && before.failed == tally.failed) {
+        let results = Results::read(&output);
+        print!("{}", results.shown);
+        *tally += results.tally;
+        if !self.has_tests() || (!passed && results.tally.failed == 0) {
             // The call itself is the test: as one that has no tests, or one that did not build.
             let count = if passed {
                 &mut tally.passed

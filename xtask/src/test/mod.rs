@@ -1,18 +1,19 @@
 //! Everything CI runs, in the order in which a mistake shows soonest.
 
 mod cargo;
-mod tally;
 
 use std::time::Instant;
 
 use self::cargo::{CargoError, Step};
-use self::tally::Tally;
 use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
+use crate::dma_buf::{self, DmaBufError};
 use crate::fuzz::{self, FuzzError, Target};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
 use crate::system::{self, NoSuchCase, Verdict};
+use crate::tally::Tally;
+use crate::test_layer::{self, Profile};
 
 /// Seconds for which CI looks for inputs that no one has thought of, per fuzz target.
 const FUZZ: u32 = 10;
@@ -29,6 +30,9 @@ pub enum TestError {
     /// Cargo could not be started.
     #[error(transparent)]
     Cargo(#[from] CargoError),
+    /// The tests of real dma-bufs could not be run.
+    #[error(transparent)]
+    DmaBuf(#[from] DmaBufError),
     /// The fuzz targets could not be run.
     #[error(transparent)]
     Fuzz(#[from] FuzzError),
@@ -52,9 +56,13 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     let lab = Lab::ensure(progress)?;
     print!("{}", lab.versions());
     lab.fetch_crates()?;
+    test_layer::install(&lab, Profile::Tests)?;
     for step in Step::IN_LAB {
         timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
     }
+    tally += timed("tests with real dma-bufs", progress, || {
+        dma_buf::run(&lab, None, progress)
+    })?;
     fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
     let counts = timed("conformance of coherd", progress, || {

@@ -1,5 +1,8 @@
 //! coherd as it runs in the lab: built there, started there, watched from the host.
 
+mod build;
+mod vulkan;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,11 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::lab::{Lab, LabError, TARGET};
-use crate::progress::Progress;
-
-/// Where cargo leaves what [`build`] builds, inside the lab and its guests.
-const RELEASE: &str = "release";
+pub use self::build::{build, program};
+pub use self::vulkan::Vulkan;
+use crate::lab::{Lab, LabError};
 
 /// What coherd logs once a VMM can connect.
 const READY: &str = "INFO ready";
@@ -65,72 +66,6 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> CoherdError {
     move |source| CoherdError::Io { action, source }
 }
 
-/// Builds coherd with Venus, its Vulkan layer and the programs for guests, in release mode.
-///
-/// # Errors
-/// [`CoherdError::Build`], with the compiler's output on standard error.
-pub fn build(lab: &Lab, progress: &Progress) -> Result<(), CoherdError> {
-    progress.say("building coherd with Venus, and the guest's programs, in the lab");
-    lab.fetch_crates()?;
-    let packages = ["coherd", "coherd-layer", "coherd-tests"];
-    let mut cargo = lab.cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "--features",
-        "coherd/venus",
-    ]);
-    packages.iter().for_each(|name| {
-        cargo.args(["--package", name]);
-    });
-    let _waiting = progress.waiting("compiling");
-    let built = cargo
-        .stdin(Stdio::null())
-        .status()
-        .map_err(failed("start cargo in the lab"))?;
-    if !built.success() {
-        return Err(CoherdError::Build("cargo build"));
-    }
-    build_standin(lab)
-}
-
-/// Path of a program that [`build`] built, the same inside the lab and in its guests.
-#[must_use]
-pub fn program(name: &str) -> PathBuf {
-    Path::new(TARGET).join(RELEASE).join(name)
-}
-
-/// Path of the udmabuf stand-in inside the lab.
-fn standin() -> PathBuf {
-    Path::new(TARGET).join("udmabuf-standin.so")
-}
-
-fn build_standin(lab: &Lab) -> Result<(), CoherdError> {
-    let built = lab
-        .command("gcc")
-        .args([
-            "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o",
-        ])
-        .arg(standin())
-        .arg("tests/standin/udmabuf.c")
-        .status()
-        .map_err(failed("start gcc in the lab"))?;
-    if built.success() {
-        Ok(())
-    } else {
-        Err(CoherdError::Build("gcc"))
-    }
-}
-
-/// What the host of the render server can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Export {
-    /// As the host is.
-    Host,
-    /// With a stand-in for /dev/udmabuf, with which lavapipe exports memory.
-    StandIn,
-}
-
 /// What a running coherd holds for its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holdings {
@@ -160,7 +95,7 @@ impl Coherd {
     ///
     /// # Errors
     /// [`CoherdError::Ended`] or [`CoherdError::Silent`], with all that it said.
-    pub fn start(lab: &Lab, export: Export, arguments: &[&str]) -> Result<Self, CoherdError> {
+    pub fn start(lab: &Lab, vulkan: Vulkan, arguments: &[&str]) -> Result<Self, CoherdError> {
         let name = unused_name(lab.run_dir());
         let [socket, config, log] =
             ["sock", "toml", "log"].map(|end| lab.run_dir().join(format!("{name}.{end}")));
@@ -169,9 +104,7 @@ impl Coherd {
         let mut command = lab.command(program("coherd"));
         command.arg("--socket-path").arg(&socket);
         command.arg("--config").arg(&config).args(arguments);
-        if export == Export::StandIn {
-            command.env("LD_PRELOAD", standin());
-        }
+        command.envs(vulkan.environment());
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
