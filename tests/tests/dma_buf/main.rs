@@ -10,6 +10,7 @@ mod brackets;
 mod exporters;
 mod limits;
 mod memfd;
+mod records;
 mod waits;
 
 /// Bytes of a buffer that has several pages and takes no time.

@@ -299,8 +299,8 @@ impl<G: Gpu> Drop for Runner<G> {
 }
 
 impl Open {
-    fn end(&self, patience: &Patience<'_>) -> Result<(), AccessError> {
-        self.record.end(&self.bracket, patience)
+    fn end(self, patience: &Patience<'_>) -> Result<(), AccessError> {
+        self.record.end(self.bracket, patience)
     }
 }
 
