@@ -8,6 +8,8 @@ mod access;
 mod dma_buf;
 mod patience;
 mod record;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use access::{AccessError, Bracket, DeviceMemory};
