@@ -16,6 +16,7 @@ use vhost::vhost_user::Error as VhostUserError;
 
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
+use crate::device::hang::HangPolicy;
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
 use crate::mailbox::Mailbox;
@@ -29,7 +30,7 @@ use crate::vhost_user::handler::{Handler, Offer};
 use crate::vhost_user::memory_table::ExportedFiles;
 use crate::vhost_user::rings::Rings;
 use crate::window::HostWindow;
-use crate::worker::{Orders, Worker};
+use crate::worker::{Orders, Worker, WorkerError};
 
 /// Why a connection was not served to its end.
 #[derive(Debug, Error)]
@@ -45,7 +46,10 @@ pub enum ServeError {
     Protocol(#[source] VhostUserError),
     /// The device thread ended.
     #[error("device thread ended")]
-    Worker,
+    Ended,
+    /// The device thread failed.
+    #[error("device thread failed")]
+    Worker(#[from] WorkerError),
 }
 
 impl From<Errno> for ServeError {
@@ -67,6 +71,8 @@ pub struct Options {
     pub outputs: Outputs,
     /// Decides how blobs are mapped; shared with renderers that have to know.
     pub mapping_types: Arc<MappingTypes>,
+    /// What is done about work that the GPU does not get done.
+    pub hangs: HangPolicy,
 }
 
 impl Default for Options {
@@ -77,6 +83,7 @@ impl Default for Options {
             memory_slots: false,
             outputs: Outputs::default(),
             mapping_types: Arc::default(),
+            hangs: HangPolicy::default(),
         }
     }
 }
@@ -141,7 +148,7 @@ pub struct Daemon {
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
     ended: Arc<Wake>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), WorkerError>>>,
 }
 
 impl Daemon {
@@ -177,7 +184,7 @@ impl Daemon {
                     Ok(renderer) => renderer,
                     Err(error) => {
                         let _ = ready.send(Err(error));
-                        return;
+                        return Ok(());
                     }
                 };
                 let capsets = renderer.capsets().len();
@@ -187,19 +194,19 @@ impl Daemon {
                     outputs: options.outputs,
                     quotas: options.quotas,
                     mapping_types,
+                    hangs: options.hangs,
                 };
                 let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
                 let _ = ready.send(Ok((config.features, Arc::clone(&space))));
                 let events = ConfigEvents::new(space, channel);
                 let device = Device::new(config, renderer, window);
                 let worker = Worker::new(device, rings, reactor, fences, orders, events);
-                if let Err(error) = worker.run() {
-                    error!(%error, "device thread failed");
-                }
+                let result = worker.map_err(WorkerError::from).and_then(Worker::run);
                 ended.send();
+                result
             }
         })?;
-        let (features, config) = renderer_ready.recv().map_err(|_| ServeError::Worker)??;
+        let (features, config) = renderer_ready.recv().map_err(|_| ServeError::Ended)??;
 
         let offer = Offer {
             features,
@@ -232,8 +239,8 @@ impl Daemon {
     /// Serves the front-end on `stream` until it hangs up or the user asks to quit.
     ///
     /// # Errors
-    /// [`ServeError::Protocol`] or [`ServeError::Worker`]
-    pub fn serve(self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
+    /// [`ServeError::Protocol`], [`ServeError::Worker`] or [`ServeError::Ended`]
+    pub fn serve(mut self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
         self.mapping_types.meet_vmm(&stream);
         let handler = Handler::new(
             self.offer.clone(),
@@ -257,7 +264,11 @@ impl Daemon {
                 return Ok(());
             }
             if ended {
-                return Err(ServeError::Worker);
+                let result = self.thread.take().map(JoinHandle::join);
+                return match result {
+                    Some(Ok(Err(error))) => Err(error.into()),
+                    _ => Err(ServeError::Ended),
+                };
             }
             if status_asked {
                 let _ = rustix::io::read(user.status, &mut [0u8; 64]);

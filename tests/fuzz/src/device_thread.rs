@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coherd::device::hang::HangPolicy;
 use coherd::device::display::Outputs;
 use coherd::device::quota::Quotas;
 use coherd::device::{Device, DeviceConfig};
@@ -50,6 +51,7 @@ impl DeviceThread {
             outputs: Outputs::default(),
             quotas: parts.quotas,
             mapping_types: Arc::default(),
+            hangs: HangPolicy::default(),
         };
         let fences = FenceSink::new().expect("an eventfd");
         let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");
@@ -68,7 +70,8 @@ impl DeviceThread {
             fences,
             orders,
             parts.events,
-        );
+        )
+        .expect("a timer");
         worker.watch().expect("an epoll set");
         Self { reactor, worker }
     }
