@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use coherd_protocol::gpu::Response;
 use coherd_protocol::gpu::config::EVENT_DISPLAY;
@@ -12,6 +13,7 @@ use crate::device::display::Outputs;
 use crate::device::{Device, QueueKind, Reply, Stopped};
 use crate::mailbox::Mailbox;
 use crate::memory::GuestMemory;
+use crate::pulse::Pulse;
 use crate::queue::Exchange;
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::FenceSink;
@@ -28,6 +30,7 @@ const TOKEN_STOP: u64 = 102;
 const TOKEN_STATUS: u64 = 103;
 const TOKEN_LOSSES: u64 = 104;
 const TOKEN_DISPLAYS: u64 = 105;
+const TOKEN_PULSE: u64 = 106;
 /// The first of those that the renderer's deaths have.
 const TOKEN_DEATHS: u64 = 200;
 
@@ -53,6 +56,26 @@ pub struct Orders {
     pub status: Wake,
     /// Plug displays in and out.
     pub displays: Mailbox<Outputs>,
+    /// Say which connection is served.
+    pub pulse: Pulse,
+    /// An answer: a part of the renderer has died, and the device will not be whole again.
+    pub broken: AtomicBool,
+}
+
+impl Orders {
+    /// None yet.
+    ///
+    /// # Errors
+    /// The error of eventfd2.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            stop: Wake::new()?,
+            status: Wake::new()?,
+            displays: Mailbox::new()?,
+            pulse: Pulse::new()?,
+            broken: AtomicBool::new(false),
+        })
+    }
 }
 
 /// See the module's description.
@@ -125,6 +148,8 @@ impl Worker {
         self.reactor.add(&self.orders.stop, TOKEN_STOP)?;
         self.reactor.add(&self.orders.status, TOKEN_STATUS)?;
         self.reactor.add(&self.orders.displays, TOKEN_DISPLAYS)?;
+        self.reactor
+            .add(self.orders.pulse.questions(), TOKEN_PULSE)?;
         let renderer = self.device.renderer();
         for (token, death) in (TOKEN_DEATHS..).zip(renderer.deaths()) {
             self.reactor.add(death, token)?;
@@ -158,6 +183,7 @@ impl Worker {
                     self.device.log_status();
                 }
                 TOKEN_DISPLAYS => self.change_displays(),
+                TOKEN_PULSE => self.orders.pulse.answer(self.epoch.connection),
                 token if token >= TOKEN_DEATHS => self.bury_renderer(token - TOKEN_DEATHS),
                 ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
             }
@@ -178,6 +204,9 @@ impl Worker {
             self.parked = None;
             self.device.reset(epoch.features);
             self.events.reset();
+        }
+        if epoch.connection != self.epoch.connection {
+            self.events.forget_front_end();
         }
         self.epoch = epoch;
         self.rings.flush();
@@ -329,6 +358,7 @@ impl Worker {
 
     fn bury_renderer(&mut self, index: u64) {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
+        self.orders.broken.store(true, Ordering::Release);
         let renderer = self.device.renderer_mut();
         error!(
             "{}; running contexts go on, new ones will fail until coherd is started again",
