@@ -360,6 +360,26 @@ fn configuration_is_checked_without_being_used() {
 }
 
 #[test]
+fn file_that_is_shipped_is_right_with_every_line_in_force() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/coherd.toml");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("coherd.toml");
+    // Prose has a space behind the sign.
+    let in_force = text.replace("\n#", "\n").replace("\n ", "\n# ");
+    assert_ne!(in_force, text);
+    for text in [text, in_force] {
+        std::fs::write(&file, text).unwrap();
+        let output = output(&mut coherd(&[
+            "--check-config",
+            "--config",
+            path_text(&file),
+        ]));
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
 fn hang_up_signal_without_a_configuration_file_changes_nothing() {
     let (_ours, theirs) = UnixStream::pair().unwrap();
     let mut command = coherd(&["--renderer", "2d", "--fd", "0"]);
