@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::config::Given;
+use crate::exit;
 
 /// A GPU for one virtual machine, as a vhost-user back-end.
 ///
-/// Start coherd, then point the VMM at its socket. One process serves one VM and ends with exit
-/// status 0 when the VMM hangs up. SIGTERM ends it; SIGUSR1 makes it log what the guest holds;
+/// Start coherd, then point the VMM at its socket. One process serves one VM and ends when the VMM
+/// hangs up, unless --persist is given. Started by systemd, it takes the socket named vhost-user
+/// that a socket unit hands down, and tells how it is doing. SIGTERM ends it; SIGUSR1 makes it log what the guest holds;
 /// SIGHUP makes it read the configuration file again and follow changes of display, log-level and
 /// on-type-mismatch, the latter for new blobs.
 #[derive(Debug, Parser)]
-#[command(name = "coherd", version, about, max_term_width = 100)]
+#[command(name = "coherd", version, about, max_term_width = 100, after_help = exit::HELP)]
 pub struct Cli {
     /// Read options from this TOML file, whose keys are the names of the options below; an option
     /// of the command line wins

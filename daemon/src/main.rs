@@ -1,15 +1,17 @@
 //! The `coherd` program.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use coherd::cli::{Cli, capabilities};
-use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
+use coherd::config::{ConfigError, LogLevel, RendererKind, Settings, SocketSource};
+use coherd::exit;
 use coherd::explain::one_line;
 use coherd::guest_pat::HostFacts;
 use coherd::listen::Socket;
@@ -20,13 +22,18 @@ use coherd::renderer::Dispatch;
 use coherd::renderer::blob_context::{BlobContexts, Vulkan};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
+use coherd::service_manager::{SYNC, ServiceManager, Sockets};
+use coherd::socket_file::SocketFile;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// When the process ends in any case after SIGTERM, within the second that its user is promised.
+const LAST_RESORT: Duration = Duration::from_millis(800);
 
 /// Why the program cannot do what it was asked.
 #[derive(Debug, Error)]
@@ -35,6 +42,8 @@ enum MainError {
         "no socket: pass --socket-path PATH or --fd N, or set one of them in the --config file"
     )]
     NoSocket,
+    #[error("--persist needs a socket that listens; this one is connected, so leave --persist out")]
+    PersistConnected,
     #[cfg(not(feature = "venus"))]
     #[error(
         "Venus is not compiled in: build coherd with --features venus, or pass --renderer blob \
@@ -51,10 +60,11 @@ fn main() -> ExitCode {
         run(cli)
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(exit::DONE),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "coherd: {}", one_line(&*error));
-            ExitCode::FAILURE
+            let usage = error.is::<MainError>() || error.is::<ConfigError>();
+            ExitCode::from(if usage { exit::USAGE } else { exit::FAILED })
         }
     }
 }
@@ -65,15 +75,31 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let set_log_level = start_log(settings.log_level);
-    // An inherited fd is taken before others are opened, whose number it might have been.
-    let mut socket = match &settings.socket {
-        Some(SocketSource::Path(path)) => Socket::bind(path)?,
-        Some(SocketSource::Fd(fd)) => Socket::inherit(*fd)?,
-        None => return Err(MainError::NoSocket.into()),
+    // Inherited fds are taken before others are opened, whose numbers they might have been.
+    let handed = Sockets::from_environment()?;
+    if handed.sync.is_some() {
+        warn!("socket named {SYNC} is not served: this coherd has no sync protocol yet");
+    }
+    let inherited = match (settings.socket.clone(), handed.vhost_user) {
+        (Some(SocketSource::Fd(fd)), _) | (None, Some(fd)) => Some(Socket::inherit(fd)?),
+        _ => None,
     };
+    // Before there is a file that a signal must not leave behind.
     let quit = on_signals(&[SIGTERM, SIGINT])?;
+    let last_quit = on_signals(&[SIGTERM, SIGINT])?;
     let status = on_signals(&[SIGUSR1])?;
     let reload = on_signals(&[SIGHUP])?;
+    let mut socket = match (inherited, &settings.socket) {
+        (Some(socket), _) => socket,
+        (None, Some(SocketSource::Path(path))) => Socket::bind(path)?,
+        _ => return Err(MainError::NoSocket.into()),
+    };
+    if settings.persist && socket.listener().is_none() {
+        return Err(MainError::PersistConnected.into());
+    }
+    let file = socket.file().cloned();
+    remove_on_panic(file.clone());
+    let manager = ServiceManager::from_environment();
     let user = UserSignals {
         quit: quit.as_fd(),
         status: status.as_fd(),
@@ -92,7 +118,9 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         mapping_types,
         hangs: settings.hangs,
     };
-    let daemon = Daemon::start(options, factory)?;
+    let persist = settings.persist;
+    let mut daemon = Daemon::start(options, factory)?;
+    daemon.set_manager(manager);
     let reloader = Reloader {
         flags: cli.given,
         file: cli.config,
@@ -103,11 +131,32 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     std::thread::Builder::new()
         .name("reload".into())
         .spawn(|| reloader.run(reload))?;
+    std::thread::Builder::new()
+        .name("last-resort".into())
+        .spawn(|| end_soon_after(last_quit, file))?;
     info!("ready");
-    if let Some(stream) = socket.accept(user.quit)? {
-        daemon.serve(stream, &user)?;
+    Ok(daemon.run(&mut socket, &user, persist)?)
+}
+
+/// Ends the process a while after the user asked for it, whatever another thread waits for: a
+/// driver, or the second half of a front-end's message.
+fn end_soon_after(mut signal: UnixStream, file: Option<Arc<SocketFile>>) {
+    if signal.read(&mut [0; 1]).is_ok_and(|read| read > 0) {
+        std::thread::sleep(LAST_RESORT);
+        file.inspect(|file| file.remove());
+        signal_hook::low_level::exit(exit::DONE.into());
     }
-    Ok(())
+}
+
+/// A panic ends the process without dropping anything.
+fn remove_on_panic(file: Option<Arc<SocketFile>>) {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(file) = &file {
+            file.remove();
+        }
+        report(panic);
+    }));
 }
 
 /// A stream that becomes readable with each of these signals.

@@ -74,6 +74,7 @@ impl Reloader {
         let outputs = self.control.outputs();
         let options = [
             ("socket-path or fd", wanted.socket != running.socket),
+            ("persist", wanted.persist != running.persist),
             ("renderer", wanted.renderer != running.renderer),
             ("render-node", wanted.render_node != running.render_node),
             ("window-size", wanted.window_size != running.window_size),

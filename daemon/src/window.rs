@@ -77,7 +77,7 @@ impl Vmm for BackChannel {
     }
 
     fn unmaps_on_reset(&self) -> bool {
-        self.is_qemu()
+        self.is_vacant() || self.is_qemu()
     }
 }
 
@@ -155,7 +155,8 @@ impl HostWindow {
         self.vmm.unmaps_on_reset()
     }
 
-    /// Follows a reset of the device: QEMU has dropped every mapping, other VMMs keep them.
+    /// Follows a reset of the device: QEMU and one that hung up have dropped every mapping, other
+    /// VMMs keep them.
     pub fn reset(&mut self) {
         if self.vmm.unmaps_on_reset() {
             for mapping in self.table.iter() {

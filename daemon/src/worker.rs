@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use coherd_protocol::gpu::Response;
@@ -14,6 +15,7 @@ use crate::device::display::Outputs;
 use crate::device::{Device, Hang, QueueKind, Reply, Stopped};
 use crate::mailbox::Mailbox;
 use crate::memory::GuestMemory;
+use crate::pulse::Pulse;
 use crate::queue::Exchange;
 use crate::reactor::{Reactor, Ticker, Wake};
 use crate::renderer::FenceSink;
@@ -31,6 +33,7 @@ const TOKEN_STATUS: u64 = 103;
 const TOKEN_LOSSES: u64 = 104;
 const TOKEN_DISPLAYS: u64 = 105;
 const TOKEN_TICK: u64 = 106;
+const TOKEN_PULSE: u64 = 107;
 /// The first of those that the renderer's deaths have.
 const TOKEN_DEATHS: u64 = 200;
 
@@ -67,6 +70,26 @@ pub struct Orders {
     pub status: Wake,
     /// Plug displays in and out.
     pub displays: Mailbox<Outputs>,
+    /// Say which connection is served.
+    pub pulse: Pulse,
+    /// An answer: a part of the renderer has died, and the device will not be whole again.
+    pub broken: AtomicBool,
+}
+
+impl Orders {
+    /// None yet.
+    ///
+    /// # Errors
+    /// The error of eventfd2.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            stop: Wake::new()?,
+            status: Wake::new()?,
+            displays: Mailbox::new()?,
+            pulse: Pulse::new()?,
+            broken: AtomicBool::new(false),
+        })
+    }
 }
 
 /// See the module's description.
@@ -148,6 +171,8 @@ impl Worker {
         self.reactor.add(&self.orders.status, TOKEN_STATUS)?;
         self.reactor.add(&self.orders.displays, TOKEN_DISPLAYS)?;
         self.reactor.add(&self.ticker, TOKEN_TICK)?;
+        self.reactor
+            .add(self.orders.pulse.questions(), TOKEN_PULSE)?;
         let renderer = self.device.renderer();
         for (token, death) in (TOKEN_DEATHS..).zip(renderer.deaths()) {
             self.reactor.add(death, token)?;
@@ -182,6 +207,7 @@ impl Worker {
                 }
                 TOKEN_DISPLAYS => self.change_displays(),
                 TOKEN_TICK => self.tick()?,
+                TOKEN_PULSE => self.orders.pulse.answer(self.epoch.connection),
                 token if token >= TOKEN_DEATHS => self.bury_renderer(token - TOKEN_DEATHS),
                 ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
             }
@@ -218,6 +244,9 @@ impl Worker {
             self.parked = None;
             self.device.reset(epoch.features);
             self.events.reset();
+        }
+        if epoch.connection != self.epoch.connection {
+            self.events.forget_front_end();
         }
         self.epoch = epoch;
         self.rings.flush();
@@ -369,6 +398,7 @@ impl Worker {
 
     fn bury_renderer(&mut self, index: u64) {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
+        self.orders.broken.store(true, Ordering::Release);
         let renderer = self.device.renderer_mut();
         error!(
             "{}; running contexts go on, new ones will fail until coherd is started again",

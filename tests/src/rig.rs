@@ -72,7 +72,7 @@ impl Server {
         factory: RendererFactory,
     ) -> Result<(Self, UnixStream), RigError> {
         let (ours, theirs) = UnixStream::pair()?;
-        let server = Self::spawn(Socket::Connected(Some(ours)), options, factory)?;
+        let server = Self::spawn(Socket::Connected(Some(ours)), false, options, factory)?;
         Ok((server, theirs))
     }
 
@@ -85,11 +85,24 @@ impl Server {
         options: Options,
         factory: RendererFactory,
     ) -> Result<Self, RigError> {
-        Self::spawn(Socket::bind(path)?, options, factory)
+        Self::spawn(Socket::bind(path)?, false, options, factory)
+    }
+
+    /// Serves one connection after the other on `path`, until it is asked to quit.
+    ///
+    /// # Errors
+    /// [`RigError::Setup`], [`RigError::Listen`] and [`RigError::Daemon`]
+    pub fn persist(
+        path: &Path,
+        options: Options,
+        factory: RendererFactory,
+    ) -> Result<Self, RigError> {
+        Self::spawn(Socket::bind(path)?, true, options, factory)
     }
 
     fn spawn(
-        mut socket: Socket,
+        socket: Socket,
+        persist: bool,
         options: Options,
         factory: RendererFactory,
     ) -> Result<Self, RigError> {
@@ -98,15 +111,14 @@ impl Server {
         let (sender, result) = mpsc::channel();
         let daemon = Daemon::start(options, factory)?;
         let control = daemon.control();
-        let serve = move || {
+        let serve = move || -> Result<(), RigError> {
+            // Gone when the result is there.
+            let (mut daemon, mut socket) = (daemon, socket);
             let user = UserSignals {
                 quit: quit_reader.as_fd(),
                 status: status_reader.as_fd(),
             };
-            match socket.accept(user.quit)? {
-                Some(stream) => Ok(daemon.serve(stream, &user)?),
-                None => Ok(()),
-            }
+            Ok(daemon.run(&mut socket, &user, persist)?)
         };
         thread::Builder::new()
             .name("coherd".to_owned())

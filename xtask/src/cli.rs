@@ -16,6 +16,7 @@ use crate::gpu_check::{self, GpuCheckArgs};
 use crate::lab::enter::{Plan, enter};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
+use crate::shipped;
 use crate::system;
 use crate::test;
 use crate::vm::smoke;
@@ -65,6 +66,9 @@ enum Task {
     /// Run the whole-system cases, or those whose name contains FILTER
     #[command(hide = true)]
     System { filter: Option<String> },
+    /// Check the units and the libvirt domain with the tools they are for
+    #[command(hide = true)]
+    Shipped,
     /// Become a program inside the lab; started by the other commands
     #[command(hide = true)]
     LabEnter(Plan),
@@ -111,6 +115,11 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Task::System { filter } => system(filter.as_deref(), &progress),
+            Task::Shipped => {
+                let tally = shipped::check(&Lab::ensure(&progress)?)?;
+                println!("{tally}");
+                Ok(success(tally.failed == 0))
+            }
             Task::LabEnter(plan) => match enter(&plan)? {},
         }
     }

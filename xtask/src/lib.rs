@@ -11,6 +11,7 @@ pub mod gpu_check;
 pub mod lab;
 pub mod libtest;
 pub mod progress;
+pub mod shipped;
 pub mod system;
 pub mod tally;
 pub mod test;

@@ -26,6 +26,10 @@ pub struct Given {
     #[arg(long, value_name = "N")]
     pub fd: Option<RawFd>,
 
+    /// Serve the next VMM on the same socket after one has hung up, until SIGTERM
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub persist: Option<bool>,
+
     /// What to render with [default: venus]
     #[arg(long, value_enum)]
     pub renderer: Option<RendererKind>,
@@ -100,6 +104,7 @@ impl Given {
         Self {
             socket_path,
             fd,
+            persist: self.persist.or(file.persist),
             renderer: self.renderer.or(file.renderer),
             render_node: self.render_node.or(file.render_node),
             display: self.display.or(file.display),

@@ -66,6 +66,8 @@ pub enum SocketSource {
 pub struct Settings {
     /// Where the front-end comes from, if that is said.
     pub socket: Option<SocketSource>,
+    /// Serve one VMM after the other.
+    pub persist: bool,
     /// What to render with.
     pub renderer: RendererKind,
     /// The GPU, if a certain one is wanted.
@@ -125,6 +127,7 @@ impl Settings {
                 .socket_path
                 .map(SocketSource::Path)
                 .or(given.fd.map(SocketSource::Fd)),
+            persist: given.persist.unwrap_or(false),
             renderer: given.renderer.unwrap_or(RendererKind::Venus),
             render_node: given.render_node,
             window_size: given.window_size.map_or(default.window_size, |size| size.0),

@@ -48,6 +48,11 @@ impl ConfigEvents {
         self.due = false;
     }
 
+    /// Another front-end takes the place of the one that may have refused.
+    pub fn forget_front_end(&mut self) {
+        self.refused = false;
+    }
+
     fn interrupt(&mut self) {
         if self.refused {
             return;

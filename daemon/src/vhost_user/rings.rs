@@ -30,6 +30,8 @@ pub struct Epoch {
     pub run: u64,
     /// Feature bits the driver accepted.
     pub features: u64,
+    /// Grows each time that a front-end hangs up.
+    pub connection: u64,
 }
 
 struct State {
@@ -178,6 +180,29 @@ impl Rings {
         }
         state.reset = true;
         self.pause(&mut state);
+    }
+
+    /// The front-end has hung up: forgets it with all that it set up. Returns the connection that
+    /// begins, which the device thread has followed once it is in that epoch.
+    ///
+    /// # Errors
+    /// Never; the type is virtio-queue's.
+    pub fn hang_up(&self) -> std::io::Result<u64> {
+        let mut state = self.lock();
+        self.pause(&mut state);
+        for ring in &mut state.rings {
+            if let Some(kick) = ring.kick() {
+                self.reactor.remove(kick);
+            }
+            *ring = Ring::new().map_err(std::io::Error::other)?;
+        }
+        state.memory = GuestMemory::default();
+        state.reset = true;
+        state.epoch.life += 1;
+        state.epoch.features = 0;
+        state.epoch.connection += 1;
+        self.wake.send();
+        Ok(state.epoch.connection)
     }
 
     /// Takes the next chain of a ring, with the memory it lies in; none once `epoch` is over.

@@ -18,6 +18,7 @@ mod map_barrier;
 mod mapping_types;
 mod memory_table;
 mod misuse;
+mod persist;
 mod queue_misuse;
 mod queues;
 mod quotas;

@@ -11,6 +11,7 @@ use crate::dma_buf::{self, DmaBufError};
 use crate::fuzz::{self, FuzzError, Target};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
+use crate::shipped::{self, ShippedError};
 use crate::system::{self, NoSuchCase, Verdict};
 use crate::tally::Tally;
 use crate::test_layer::{self, Profile};
@@ -39,6 +40,9 @@ pub enum TestError {
     /// The conformance suite could not be run.
     #[error(transparent)]
     Conformance(#[from] ConformanceError),
+    /// Shipped files could not be checked.
+    #[error(transparent)]
+    Shipped(#[from] ShippedError),
     /// The whole-system tests could not be run.
     #[error(transparent)]
     System(#[from] NoSuchCase),
@@ -65,6 +69,7 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     })?;
     fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
+    tally += timed("shipped files", progress, || shipped::check(&lab))?;
     let counts = timed("conformance of coherd", progress, || {
         conformance::check(&lab, progress)
     })?;
