@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use coherd::cli::{Cli, capabilities};
+use coherd::coherence::Registry;
 use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
 use coherd::explain::one_line;
 use coherd::guest_pat::HostFacts;
@@ -20,6 +21,7 @@ use coherd::renderer::Dispatch;
 use coherd::renderer::blob_context::{BlobContexts, Vulkan};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
+use coherd::sync::{SyncServer, SyncSocket};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
 use tracing::info;
@@ -65,11 +67,19 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let set_log_level = start_log(settings.log_level);
-    // An inherited fd is taken before others are opened, whose number it might have been.
+    // Inherited fds are taken before others are opened, whose numbers they might have been.
+    let inherited_sync = match settings.sync {
+        Some(SocketSource::Fd(fd)) => Some(SyncSocket::inherit(fd)?),
+        _ => None,
+    };
     let mut socket = match &settings.socket {
         Some(SocketSource::Path(path)) => Socket::bind(path)?,
         Some(SocketSource::Fd(fd)) => Socket::inherit(*fd)?,
         None => return Err(MainError::NoSocket.into()),
+    };
+    let sync_socket = match &settings.sync {
+        Some(SocketSource::Path(path)) => Some(SyncSocket::bind(path)?),
+        _ => inherited_sync,
     };
     let quit = on_signals(&[SIGTERM, SIGINT])?;
     let status = on_signals(&[SIGUSR1])?;
@@ -84,7 +94,10 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         HostFacts::collect(),
     ));
     let factory = renderer(&settings, &mapping_types)?;
+    let blobs = sync_socket.is_some().then(Registry::new).transpose()?;
+    let blobs = blobs.map(Arc::new);
     let options = Options {
+        blobs: blobs.clone(),
         window_size: settings.window_size,
         quotas: settings.quotas,
         memory_slots: settings.mem_slots,
@@ -92,6 +105,12 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         mapping_types,
     };
     let daemon = Daemon::start(options, factory)?;
+    let peers = sync_socket.zip(blobs);
+    let peers = peers.map(|(socket, blobs)| {
+        let allowed = settings.sync_allow.clone();
+        SyncServer::start(socket, allowed, blobs)
+    });
+    let _peers = peers.transpose()?;
     let reloader = Reloader {
         flags: cli.given,
         file: cli.config,

@@ -74,6 +74,10 @@ impl Reloader {
         let outputs = self.control.outputs();
         let options = [
             ("socket-path or fd", wanted.socket != running.socket),
+            (
+                "sync-socket, sync-fd or sync-allow",
+                wanted.sync != running.sync || wanted.sync_allow != running.sync_allow,
+            ),
             ("renderer", wanted.renderer != running.renderer),
             ("render-node", wanted.render_node != running.render_node),
             ("window-size", wanted.window_size != running.window_size),

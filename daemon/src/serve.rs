@@ -14,6 +14,7 @@ use thiserror::Error;
 use tracing::{error, info};
 use vhost::vhost_user::Error as VhostUserError;
 
+use crate::coherence::Registry;
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::quota::{Quota, Quotas, Scope};
@@ -67,6 +68,8 @@ pub struct Options {
     pub outputs: Outputs,
     /// Decides how blobs are mapped; shared with renderers that have to know.
     pub mapping_types: Arc<MappingTypes>,
+    /// Where other processes find the guest's blobs, if there are such processes.
+    pub blobs: Option<Arc<Registry>>,
 }
 
 impl Default for Options {
@@ -77,6 +80,7 @@ impl Default for Options {
             memory_slots: false,
             outputs: Outputs::default(),
             mapping_types: Arc::default(),
+            blobs: None,
         }
     }
 }
@@ -187,6 +191,7 @@ impl Daemon {
                     outputs: options.outputs,
                     quotas: options.quotas,
                     mapping_types,
+                    blobs: options.blobs,
                 };
                 let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
                 let _ = ready.send(Ok((config.features, Arc::clone(&space))));

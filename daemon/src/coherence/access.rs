@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{Ordering, fence};
 
 use coherd_blob::bracket::{Action, BracketError, BracketId, Edge, Limits, Means, Started};
-use coherd_blob::{Access, Backing, Brackets, Holder};
+use coherd_blob::{Access, Backing, Brackets, Holder, MemoryProperties};
 use rustix::io::Errno;
 use thiserror::Error;
 use tracing::debug;
@@ -15,10 +15,10 @@ use super::dma_buf;
 use super::patience::{Patience, PatienceError};
 use super::record::BlobRecord;
 
-/// Open brackets of one blob.
+/// Open brackets of one blob. All that peers may have together leave room for the guest.
 const LIMITS: Limits = Limits {
     per_holder: 1024,
-    total: 2048,
+    total: 8192,
 };
 
 /// Why an access did not begin, or did not end well.
@@ -48,6 +48,9 @@ pub enum AccessError {
 pub trait DeviceMemory: fmt::Debug + Send + Sync {
     /// `nonCoherentAtomSize` if the memory is not coherent: it has to be invalidated and flushed.
     fn atom(&self) -> Option<u64>;
+
+    /// Its place in the driver's table of memory types, and the properties of that type.
+    fn memory_type(&self) -> (u32, MemoryProperties);
 
     /// Waits for the work that this process gave the GPU, as far as it conflicts with `access`.
     ///
@@ -116,6 +119,26 @@ impl Books {
 }
 
 impl BlobRecord {
+    /// Waits until an access would begin without waiting for the GPU, or for somebody else's.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub fn wait_ready(&self, access: Access, patience: &Patience<'_>) -> Result<(), AccessError> {
+        self.wait(access, patience)?;
+        self.turn().take(patience)?;
+        Ok(())
+    }
+
+    fn wait(&self, access: Access, patience: &Patience<'_>) -> Result<(), AccessError> {
+        if let Some(memory) = self.memory() {
+            memory.wait(access, patience)?;
+        }
+        if self.backing().exporter().is_dma_buf() {
+            dma_buf::wait(self.backing().as_fd(), access, patience)?;
+        }
+        Ok(())
+    }
+
     /// Begins an access of `holder` to the bytes of `range`: waits until the GPU does not use them
     /// in a way that conflicts, and makes visible what it wrote if they are read.
     ///
@@ -130,17 +153,12 @@ impl BlobRecord {
         range: Range<u64>,
         patience: &Patience<'_>,
     ) -> Result<Bracket, AccessError> {
-        if let Some(memory) = self.memory() {
-            memory.wait(access, patience)?;
-        }
-        if self.backing().exporter().is_dma_buf() {
-            dma_buf::wait(self.backing().as_fd(), access, patience)?;
-        }
+        self.wait(access, patience)?;
         let _turn = self.turn().take(patience)?;
         let of_file = self.begin_in(Book::File, (holder, access, range.clone()), patience)?;
         let of_memory = self
             .begin_in(Book::Memory, (holder, access, range), patience)
-            .inspect_err(|_| self.end_in(Book::File, holder, of_file, Some(patience)))?;
+            .inspect_err(|_| drop(self.end_in(Book::File, holder, of_file, Some(patience))))?;
         self.lock().count_open(holder, 1);
         Ok(Bracket {
             holder,
@@ -149,9 +167,12 @@ impl BlobRecord {
         })
     }
 
-    /// Ends an access: makes visible to the GPU what was written. What the kernel or the driver
-    /// fails to do is logged, since the access is over.
-    pub fn end(&self, bracket: &Bracket, patience: &Patience<'_>) {
+    /// Ends an access: makes visible to the GPU what was written.
+    ///
+    /// # Errors
+    /// What the kernel or the driver failed to do, which is logged. The access is over, and bytes
+    /// that were written may not have arrived.
+    pub fn end(&self, bracket: &Bracket, patience: &Patience<'_>) -> Result<(), AccessError> {
         let Bracket {
             holder,
             of_file,
@@ -160,9 +181,11 @@ impl BlobRecord {
         // The books end it in any case.
         let turn = self.turn().take(patience);
         let patience = turn.is_ok().then_some(patience);
-        self.end_in(Book::Memory, holder, of_memory, patience);
-        self.end_in(Book::File, holder, of_file, patience);
+        let memory = self.end_in(Book::Memory, holder, of_memory, patience);
+        let file = self.end_in(Book::File, holder, of_file, patience);
         self.lock().count_open(holder, -1);
+        turn?;
+        memory.and(file)
     }
 
     fn begin_in(
@@ -181,7 +204,7 @@ impl BlobRecord {
             Ok(()) => return Ok(Some(id)),
             Err(error) => {
                 let left = self.in_book(book, |brackets| brackets.failed(id))?;
-                self.settle(&left, patience);
+                let _ = self.settle(&left, patience);
                 return Err(error);
             }
         };
@@ -189,12 +212,12 @@ impl BlobRecord {
             Started::Open(actions) => match self.carry_out_all(&actions, patience) {
                 Ok(()) => Ok(Some(id)),
                 Err(error) => {
-                    self.end_in(book, holder, Some(id), Some(patience));
+                    let _ = self.end_in(book, holder, Some(id), Some(patience));
                     Err(error)
                 }
             },
             Started::TooLate(actions) => {
-                self.settle(&actions, patience);
+                let _ = self.settle(&actions, patience);
                 Err(PatienceError::TimedOut.into())
             }
         }
@@ -220,49 +243,64 @@ impl BlobRecord {
         holder: Holder,
         id: Option<BracketId>,
         patience: Option<&Patience<'_>>,
-    ) {
-        let Some(id) = id else { return };
+    ) -> Result<(), AccessError> {
+        let Some(id) = id else { return Ok(()) };
         let ended = match self.lock().books.get(book) {
             Some(brackets) => brackets.end(holder, id),
-            None => return,
+            None => return Ok(()),
         };
         match (ended, patience) {
             (Ok(actions), Some(patience)) => self.settle(&actions, patience),
-            (Ok(actions), None) => debug!(?actions, "the blob is stuck; its bytes may be stale"),
-            (Err(error), _) => debug!(%error, "bracket does not end"),
+            (Ok(actions), None) => {
+                debug!(?actions, "the blob is stuck; its bytes may be stale");
+                Ok(())
+            }
+            (Err(error), _) => {
+                debug!(%error, "bracket does not end");
+                Err(error.into())
+            }
         }
     }
 
+    /// Carries out what a new access depends on.
     fn carry_out_all(
         &self,
         actions: &[Action],
         patience: &Patience<'_>,
     ) -> Result<(), AccessError> {
-        actions
-            .iter()
-            .try_for_each(|action| self.carry_out(action, patience))
+        actions.iter().try_for_each(|action| {
+            let done = self.carry_out(action, patience);
+            match (action, done) {
+                (
+                    Action::DmaBufSync {
+                        edge: Edge::End, ..
+                    },
+                    Err(error),
+                ) => {
+                    debug!(%error, "END of a dma-buf failed; bytes may be stale");
+                    Ok(())
+                }
+                (_, done) => done,
+            }
+        })
     }
 
-    /// Carries out what nothing depends on any more.
-    fn settle(&self, actions: &[Action], patience: &Patience<'_>) {
+    /// Carries out what nothing depends on any more, and returns what failed first.
+    fn settle(&self, actions: &[Action], patience: &Patience<'_>) -> Result<(), AccessError> {
+        let mut result = Ok(());
         for action in actions {
             if let Err(error) = self.carry_out(action, patience) {
                 debug!(?action, %error, "access did not end well; bytes may be stale");
+                result = result.and(Err(error));
             }
         }
+        result
     }
 
     fn carry_out(&self, action: &Action, patience: &Patience<'_>) -> Result<(), AccessError> {
         match action {
             Action::DmaBufSync { edge, access } => {
-                let synced = dma_buf::sync(self.backing(), *edge, *access, patience);
-                match (edge, synced) {
-                    (Edge::End, Err(error)) => {
-                        debug!(%error, "END of a dma-buf failed; bytes may be stale");
-                        Ok(())
-                    }
-                    (_, synced) => synced,
-                }
+                dma_buf::sync(self.backing(), *edge, *access, patience)
             }
             Action::Invalidate(range) => match self.memory() {
                 Some(memory) => memory.invalidate(range.clone()),

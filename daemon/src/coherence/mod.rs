@@ -5,11 +5,14 @@
 //! and [`BlobRecord::end`].
 
 mod access;
+mod description;
 mod dma_buf;
 mod patience;
 mod record;
+pub mod registry;
 mod turn;
 
 pub use access::{AccessError, Bracket, DeviceMemory};
 pub use patience::{Patience, PatienceError};
-pub use record::{BlobRecord, Held};
+pub use record::{BlobRecord, Held, ImageInfo};
+pub use registry::Registry;

@@ -39,6 +39,7 @@ use self::image::Direction;
 use self::quota::{Quota, Quotas, Scope};
 use self::resource::Resource;
 use self::scanout::Scanout;
+use crate::coherence::Registry;
 use crate::limiter::Limiter;
 use crate::mapping_type::MappingTypes;
 use crate::memory::GuestMemory;
@@ -99,6 +100,8 @@ pub struct DeviceConfig {
     pub quotas: Quotas,
     /// Decides how blobs are mapped.
     pub mapping_types: Arc<MappingTypes>,
+    /// Where other processes find the guest's blobs, if there are such processes.
+    pub blobs: Option<Arc<Registry>>,
 }
 
 impl DeviceConfig {

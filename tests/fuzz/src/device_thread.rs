@@ -50,6 +50,7 @@ impl DeviceThread {
             outputs: Outputs::default(),
             quotas: parts.quotas,
             mapping_types: Arc::default(),
+            blobs: None,
         };
         let fences = FenceSink::new().expect("an eventfd");
         let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");

@@ -5,13 +5,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use coherd_blob::backing::BackingKind as FileKind;
-use coherd_blob::{Access, Holder, MapInfo};
+use coherd_blob::{Access, Holder, MapInfo, MemoryProperties};
 use coherd_protocol::blob_context::Status;
 use coherd_protocol::blob_context::limits::MAX_HOLDERS;
-use coherd_protocol::blob_context::reply::{
-    self, BackingKind, HolderKind, ImageLayout, Ledger, MemoryFlags,
-};
+use coherd_protocol::blob_context::reply::{self, HolderKind, ImageLayout, Ledger, MemoryFlags};
 use zerocopy::FromZeros;
 
 use super::gpu::{Gpu, Memory, Work, WorkError};
@@ -41,29 +38,17 @@ impl<G: Gpu> Blob<G> {
 
     /// What the guest is told of its memory.
     pub fn describe(&self) -> reply::Memory {
-        let mut memory = reply::Memory {
-            size: self.size.into(),
-            type_index: self.memory.inner.type_index().into(),
-            properties: self.memory.inner.allocated().properties.bits().into(),
-            ..reply::Memory::new_zeroed()
-        };
-        let mut flags = MemoryFlags::AGREED;
         if let Some(record) = &self.record {
-            memory.backing = (backing_kind(record) as u32).into();
-            flags.set(MemoryFlags::AGREED, record.is_agreed());
+            return record.describe();
         }
-        if let Some(types) = self.record.as_ref().and_then(|record| record.types()) {
-            let word = |caching: Option<MapInfo>| caching.map_or(0, MapInfo::to_wire).into();
-            flags |= MemoryFlags::MAPPABLE;
-            flags.set(MemoryFlags::NEEDS_SYNC, !types.coherent);
-            flags.set(MemoryFlags::FD_KNOWN, types.file.is_some());
-            flags.set(MemoryFlags::EFFECTIVE_KNOWN, types.effective.is_some());
-            memory.map_info = word(Some(types.told));
-            memory.fd_map_info = word(types.file);
-            memory.effective_map_info = word(types.effective);
+        let (type_index, properties) = self.memory.memory_type();
+        reply::Memory {
+            size: self.size.into(),
+            type_index: type_index.into(),
+            properties: properties.bits().into(),
+            flags: MemoryFlags::AGREED.bits().into(),
+            ..reply::Memory::new_zeroed()
         }
-        memory.flags = flags.bits().into();
-        memory
     }
 
     /// Who maps it and accesses it.
@@ -102,14 +87,6 @@ fn enter(ledger: &mut Ledger, held: &Held) -> bool {
     place.count = place.count.get().saturating_add(held.count).into();
     place.open = place.open.get().saturating_add(held.open).into();
     is_first
-}
-
-fn backing_kind(record: &BlobRecord) -> BackingKind {
-    match record.backing().kind() {
-        FileKind::DmaBuf => BackingKind::DmaBuf,
-        FileKind::Memfd => BackingKind::Memfd,
-        FileKind::MemfdWithHeader => BackingKind::MemfdWithHeader,
-    }
 }
 
 /// Memory, and what the GPU was given to do with it.
@@ -172,6 +149,10 @@ impl<G: Gpu> fmt::Debug for BlobMemory<G> {
 impl<G: Gpu> DeviceMemory for BlobMemory<G> {
     fn atom(&self) -> Option<u64> {
         self.inner.atom()
+    }
+
+    fn memory_type(&self) -> (u32, MemoryProperties) {
+        (self.inner.type_index(), self.inner.allocated().properties)
     }
 
     fn wait(&self, access: Access, patience: &Patience<'_>) -> Result<(), AccessError> {
