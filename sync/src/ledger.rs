@@ -4,9 +4,9 @@ use coherd_protocol::memory::Access;
 use coherd_protocol::sync::wire::{self, Agreement, Describe, HolderFlags, ListFlags};
 use coherd_protocol::sync::{Kind, reply, text};
 
-use crate::blob::{Caching, Memory};
 use crate::connection::Connection;
 use crate::error::SyncError;
+use crate::info::{Caching, Memory};
 
 /// Holders that are kept of one blob, whatever the server says.
 const MAX_HOLDERS: usize = 65536;

@@ -34,6 +34,7 @@ mod error;
 mod file;
 mod guard;
 mod inbox;
+mod info;
 mod ledger;
 mod mapping;
 mod socket;
@@ -47,11 +48,12 @@ pub use coherd_protocol::sync::wire::{
 };
 pub use coherd_protocol::sync::{Kind, Status};
 
-pub use blob::{Backing, Blob, Caching, Entry, Image, Info, Memory, Plane};
+pub use blob::Blob;
 pub use connection::{Connection, Options};
 pub use error::SyncError;
 pub use file::FileError;
 pub use guard::{ReadGuard, ReadWriteGuard, WriteGuard};
+pub use info::{Backing, Caching, Entry, Image, Info, Memory, Plane};
 pub use ledger::{Holder, HolderKind, Ledger};
 pub use mapping::Mapping;
 pub use watch::{Event, Watch};

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use coherd_protocol::sync::{self, wire};
 
-use crate::blob::Entry;
 use crate::connection::Connection;
 use crate::error::SyncError;
+use crate::info::Entry;
 
 /// What happened to a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A virtual machine whose guest uses blob contexts.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use coherd::mapping_type::{MappingTypes, Policies};
 use coherd::renderer::blob_context::gpu::Gpu as BlobGpu;
@@ -17,6 +17,9 @@ use crate::rig::{RigError, Server};
 pub const CTX: u32 = 1;
 /// The resource with the replies of the rig's program.
 pub const REPLIES: u32 = 1000;
+
+/// Whether the lack of Vulkan was told.
+static TOLD: Once = Once::new();
 
 /// Set where a missing Vulkan driver is a failure.
 const REQUIRE: &str = "COHERD_REQUIRE_VULKAN";
@@ -93,8 +96,10 @@ pub fn vulkan() -> Option<Arc<Vulkan>> {
         Err(error) => {
             let why = coherd::explain::one_line(&error);
             assert!(std::env::var_os(REQUIRE).is_none(), "{REQUIRE}: {why}");
-            // Past the harness, which keeps what a test prints.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+            TOLD.call_once(|| {
+                // Past the harness, which keeps what a test prints.
+                let _ = writeln!(std::io::stderr(), "SKIPPED: tests on Vulkan: {why}");
+            });
             None
         }
     }

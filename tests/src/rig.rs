@@ -153,6 +153,14 @@ impl Server {
         self.control.set_type_mismatch(policies);
     }
 
+    /// Waits for the daemon's end, however long the front-end stays.
+    ///
+    /// # Errors
+    /// What it ended with.
+    pub fn wait(self) -> Result<(), RigError> {
+        self.result.recv().unwrap_or(Err(RigError::StillServing))
+    }
+
     /// Waits for the daemon's end, and that of its device thread.
     ///
     /// # Errors

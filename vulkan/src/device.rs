@@ -77,8 +77,13 @@ impl Device {
         &self.0.formats
     }
 
+    /// Bytes that this process copied in or out of mapped memory so far.
+    pub fn bytes_copied(&self) -> u64 {
+        self.0.device.copied().bytes()
+    }
+
     /// Whether the device is lost. Everything that needs it then fails with
-    /// [`DeviceError::Lost`], at once.
+    /// [`DeviceError::Lost`](crate::DeviceError::Lost), at once.
     pub fn lost(&self) -> bool {
         self.0.device.lost()
     }

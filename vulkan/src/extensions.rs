@@ -28,18 +28,16 @@ bitflags! {
         const FORMAT_LIST = 1 << 7;
         /// VK_EXT_image_drm_format_modifier
         const MODIFIERS = 1 << 8;
-        /// VK_KHR_driver_properties
-        const DRIVER = 1 << 9;
         /// VK_KHR_maintenance4
-        const MAINTENANCE_4 = 1 << 10;
+        const MAINTENANCE_4 = 1 << 9;
         /// VK_EXT_physical_device_drm
-        const DRM = 1 << 11;
+        const DRM = 1 << 10;
     }
 }
 
 /// An extension, its name, and those it depends on with Vulkan 1.1
 /// (VUID-vkCreateDevice-ppEnabledExtensionNames-01387).
-const TABLE: [(Extensions, &CStr, Extensions); 12] = [
+const TABLE: [(Extensions, &CStr, Extensions); 11] = [
     (
         Extensions::MEMORY_FD,
         khr::external_memory_fd::NAME,
@@ -84,11 +82,6 @@ const TABLE: [(Extensions, &CStr, Extensions); 12] = [
         Extensions::MODIFIERS,
         ext::image_drm_format_modifier::NAME,
         Extensions::FORMAT_LIST.union(Extensions::DMA_BUF),
-    ),
-    (
-        Extensions::DRIVER,
-        khr::driver_properties::NAME,
-        Extensions::empty(),
     ),
     (
         Extensions::MAINTENANCE_4,

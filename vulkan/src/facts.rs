@@ -45,8 +45,6 @@ pub struct Facts {
     pub max_image_dimension: u32,
     /// `minImportedHostPointerAlignment`, a power of two, with VK_EXT_external_memory_host.
     pub host_alignment: u64,
-    /// Whether the driver is Mesa's software rasteriser, whose opaque fds can be mapped.
-    pub llvmpipe: bool,
     /// Whether binary semaphores can be exported as sync files.
     pub sync_files: bool,
 }
@@ -60,14 +58,10 @@ impl Facts {
     ) -> Self {
         let mut maintenance3 = vk::PhysicalDeviceMaintenance3Properties::default();
         let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
-        let mut driver = vk::PhysicalDeviceDriverProperties::default();
         let mut maintenance4 = vk::PhysicalDeviceMaintenance4Properties::default();
         let mut all = vk::PhysicalDeviceProperties2::default().push_next(&mut maintenance3);
         if extensions.contains(Extensions::HOST_MEMORY) {
             all = all.push_next(&mut host);
-        }
-        if extensions.contains(Extensions::DRIVER) {
-            all = all.push_next(&mut driver);
         }
         if extensions.contains(Extensions::MAINTENANCE_4) {
             all = all.push_next(&mut maintenance4);
@@ -94,7 +88,6 @@ impl Facts {
             max_allocation_size: maintenance3.max_memory_allocation_size.min(max_buffer_size),
             max_image_dimension: limits.max_image_dimension2_d,
             host_alignment: host.min_imported_host_pointer_alignment.max(1),
-            llvmpipe: driver.driver_id == vk::DriverId::MESA_LLVMPIPE,
             sync_files: extensions.contains(Extensions::SEMAPHORE_FD)
                 && exports_sync_files(instance, device),
         }

@@ -11,7 +11,7 @@ use crate::extensions::Extensions;
 use crate::facts::Facts;
 use crate::instance::Instance;
 use crate::loader;
-use crate::memory::Heaps;
+use crate::memory::{Copied, Heaps};
 
 /// Functions of extensions, where the device has them.
 pub struct Functions {
@@ -38,6 +38,7 @@ pub struct LogicalDevice {
     facts: Facts,
     heaps: Heaps,
     lost: AtomicBool,
+    copied: Copied,
     instance: Instance,
 }
 
@@ -66,6 +67,7 @@ impl LogicalDevice {
             functions,
             facts,
             lost: AtomicBool::new(false),
+            copied: Copied::default(),
             instance,
         })
     }
@@ -108,6 +110,11 @@ impl LogicalDevice {
     /// What is allocated.
     pub fn heaps(&self) -> &Heaps {
         &self.heaps
+    }
+
+    /// What this process copied in or out of its memory.
+    pub fn copied(&self) -> &Copied {
+        &self.copied
     }
 
     /// Whether it is lost.

@@ -86,3 +86,54 @@ unsafe extern "system" fn deliver(
     // The call that caused the message goes on.
     vk::FALSE
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use ash::vk;
+
+    use crate::instance::EnumerateError;
+    use crate::memory::{Buffer, TRANSFERS};
+    use crate::open::{OpenError, open};
+    use crate::options::Options;
+    use crate::selector::{SelectError, Selector};
+
+    /// The control of all tests that want no message.
+    #[test]
+    fn mistakes_are_reported() {
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let sink = messages.clone();
+        let options = Options {
+            validation: Some(Arc::new(move |message: &str| {
+                sink.lock().unwrap().push(message.to_string());
+            })),
+            ..Options::default()
+        };
+        let opened = match open(&Selector::Any, &options) {
+            Ok(opened) => opened,
+            Err(
+                error @ (OpenError::Enumerate(
+                    EnumerateError::Loader(_) | EnumerateError::NoLayer(_),
+                )
+                | OpenError::Select(SelectError::NoDevice)),
+            ) if std::env::var_os("COHERD_REQUIRE_VULKAN").is_none() => {
+                println!("SKIPPED: {error}");
+                return;
+            }
+            Err(error) => panic!("{error:?}"),
+        };
+
+        let none = vk::ExternalMemoryHandleTypeFlags::empty();
+        drop(Buffer::new(&opened.device, 0, TRANSFERS, none));
+
+        let messages = messages.lock().unwrap();
+        let [message] = &messages[..] else {
+            panic!("{messages:?}");
+        };
+        assert!(
+            message.contains("VkBufferCreateInfo-size-00912"),
+            "{message}"
+        );
+    }
+}

@@ -185,7 +185,11 @@ fn file_that_is_too_small_is_refused() {
     };
     let Some(fd) = dma_buf(&device) else { return };
     let error = device.import_dma_buf(fd, &request(SIZE + 1)).unwrap_err();
-    assert!(matches!(error, ImportError::Backing(_)), "{error:?}");
+    // The file of the test layer's memory is longer, and the layer knows better.
+    assert!(
+        matches!(error, ImportError::Backing(_) | ImportError::Refused),
+        "{error:?}"
+    );
 }
 
 #[test]

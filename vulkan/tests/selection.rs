@@ -95,7 +95,6 @@ fn device_works_without_any_optional_extension() {
         "VK_KHR_timeline_semaphore",
         "VK_KHR_external_semaphore_fd",
         "VK_KHR_image_format_list",
-        "VK_KHR_driver_properties",
         "VK_KHR_maintenance4",
     ];
     let Some(device) = Checked::open_without(&all) else {

@@ -201,7 +201,7 @@ fn submissions_that_nobody_waits_for_are_let_go() {
         let memory = visible(&device, "again", 4096, ExportNeed::None);
         let mut last = device.fill(&memory, 0, 4096, 0).unwrap();
         let mut refusals = 0;
-        for value in 1..5000 {
+        for value in 1..800 {
             match device.fill(&memory, 0, 4096, value) {
                 Ok(submission) => last = submission,
                 // The GPU is slower than this loop.
@@ -213,7 +213,7 @@ fn submissions_that_nobody_waits_for_are_let_go() {
             }
         }
         finish(&last);
-        assert!(refusals < 4000);
+        assert!(refusals < 400, "{refusals}");
     }
 }
 
@@ -223,7 +223,7 @@ fn wait_ends_at_its_timeout() {
         let Some(device) = Checked::open_without(without) else {
             return;
         };
-        let size = device.max_allocation_size().min(256 << 20);
+        let size = device.max_allocation_size().min(64 << 20);
         let memory = visible(&device, "slow", size, ExportNeed::None);
         let fills: Vec<_> = (0..8)
             .map(|value| device.fill(&memory, 0, size, value).unwrap())

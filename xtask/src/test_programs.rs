@@ -33,9 +33,6 @@ pub enum TestProgramError {
     /// Cargo could not be started or listened to.
     #[error("cannot run cargo in the lab")]
     Cargo(#[from] std::io::Error),
-    /// A test program could not be started.
-    #[error("cannot start the test program {0} in the lab")]
-    Start(String, #[source] std::io::Error),
     /// They do not build; the compiler has said why.
     #[error("the test programs do not build in the lab")]
     Build,
@@ -58,45 +55,20 @@ pub struct TestProgram {
 pub type Variable = (&'static str, PathBuf);
 
 /// Variables for test programs in the lab and its guests, beside those that cargo sets: Vulkan has
-/// to be there, and the loader finds the layer with incoherent memory.
+/// to be there, the loader finds the layer with incoherent memory, and it asks no driver that has no
+/// device here.
 #[must_use]
 pub fn environment() -> Vec<Variable> {
     vec![
         ("COHERD_REQUIRE_VULKAN", "1".into()),
         ("VK_ADD_LAYER_PATH", test_layer::folder(Profile::Tests)),
+        ("VK_LOADER_DRIVERS_SELECT", "lvp*".into()),
     ]
 }
 
 impl TestProgram {
-    /// Runs the tests whose name contains `filter`, all without one, inside the lab. A program that
-    /// ends without results counts as a failed test.
-    ///
-    /// # Errors
-    /// [`TestProgramError::Start`]
-    pub fn run_in_lab(
-        &self,
-        lab: &Lab,
-        environment: &[Variable],
-        filter: Option<&str>,
-    ) -> Result<Results, TestProgramError> {
-        let output = lab
-            .view()
-            .directory(&self.folder)
-            .command(&self.path)
-            .args(libtest::ARGUMENTS)
-            .args(filter)
-            .env("CARGO_MANIFEST_DIR", &self.folder)
-            .envs(self::environment())
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|source| TestProgramError::Start(self.target.clone(), source))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(self.results(&text, &output.status.to_string(), output.status.success()))
-    }
-
-    /// As [`TestProgram::run_in_lab`], but as root of a guest.
+    /// Runs its tests as root of a guest, those that libtest selects by these arguments. A program
+    /// that ends without results counts as a failed test.
     ///
     /// # Errors
     /// [`VmError`], [`VmError::Timeout`] for one.
@@ -104,7 +76,7 @@ impl TestProgram {
         &self,
         vm: &Vm,
         environment: &[Variable],
-        filter: Option<&str>,
+        selection: &[&str],
         timeout: Duration,
     ) -> Result<Results, VmError> {
         let folder = quoted(&self.folder.display().to_string());
@@ -114,20 +86,15 @@ impl TestProgram {
         }
         words.push(quoted(&self.path.display().to_string()));
         words.extend(libtest::ARGUMENTS.iter().copied().map(str::to_owned));
-        words.extend(filter.map(quoted));
+        words.extend(selection.iter().copied().map(quoted));
         let script = format!("cd {folder} && exec env {}", words.join(" "));
         let output = vm.run(&script, timeout)?;
-        let status = format!("status {}", output.status);
-        Ok(self.results(&output.log, &status, output.status == 0))
-    }
-
-    fn results(&self, output: &str, status: &str, success: bool) -> Results {
-        let mut results = Results::read(output);
-        if !success && results.tally.failed == 0 {
-            results.shown += &format!("FAILED: {self} ended with {status}\n");
+        let mut results = Results::read(&output.log);
+        if output.status != 0 && results.tally.failed == 0 {
+            results.shown += &format!("FAILED: {self} ended with status {}\n", output.status);
             results.tally.failed += 1;
         }
-        results
+        Ok(results)
     }
 }
 

@@ -33,9 +33,12 @@ pub enum AccessError {
     /// The GPU is lost.
     #[error("the GPU is lost")]
     DeviceLost,
-    /// The driver has no memory left.
-    #[error("the driver is out of memory")]
-    OutOfMemory,
+    /// The driver has no memory of the host left.
+    #[error("the driver is out of host memory")]
+    OutOfHostMemory,
+    /// The driver has no memory of the GPU left.
+    #[error("the driver is out of device memory")]
+    OutOfDeviceMemory,
     /// The driver failed.
     #[error("the driver failed: {0}")]
     Driver(String),
@@ -158,7 +161,9 @@ impl BlobRecord {
         let of_file = self.begin_in(Book::File, (holder, access, range.clone()), patience)?;
         let of_memory = self
             .begin_in(Book::Memory, (holder, access, range), patience)
-            .inspect_err(|_| drop(self.end_in(Book::File, holder, of_file, Some(patience))))?;
+            .inspect_err(|_| {
+                let _ = self.end_in(Book::File, holder, of_file, Some(patience));
+            })?;
         self.lock().count_open(holder, 1);
         Ok(Bracket {
             holder,
@@ -170,8 +175,7 @@ impl BlobRecord {
     /// Ends an access: makes visible to the GPU what was written.
     ///
     /// # Errors
-    /// What the kernel or the driver failed to do, which is logged. The access is over, and bytes
-    /// that were written may not have arrived.
+    /// See [`AccessError`]: the access is over, but the GPU may see stale bytes.
     pub fn end(&self, bracket: &Bracket, patience: &Patience<'_>) -> Result<(), AccessError> {
         let Bracket {
             holder,
@@ -245,20 +249,10 @@ impl BlobRecord {
         patience: Option<&Patience<'_>>,
     ) -> Result<(), AccessError> {
         let Some(id) = id else { return Ok(()) };
-        let ended = match self.lock().books.get(book) {
-            Some(brackets) => brackets.end(holder, id),
-            None => return Ok(()),
-        };
-        match (ended, patience) {
-            (Ok(actions), Some(patience)) => self.settle(&actions, patience),
-            (Ok(actions), None) => {
-                debug!(?actions, "the blob is stuck; its bytes may be stale");
-                Ok(())
-            }
-            (Err(error), _) => {
-                debug!(%error, "bracket does not end");
-                Err(error.into())
-            }
+        let actions = self.in_book(book, |brackets| brackets.end(holder, id))?;
+        match patience {
+            Some(patience) => self.settle(&actions, patience),
+            None => Ok(()),
         }
     }
 
@@ -285,14 +279,15 @@ impl BlobRecord {
         })
     }
 
-    /// Carries out what nothing depends on any more, and returns what failed first.
+    /// Carries out every action, whether one fails or not, and returns the first failure.
     fn settle(&self, actions: &[Action], patience: &Patience<'_>) -> Result<(), AccessError> {
         let mut result = Ok(());
         for action in actions {
-            if let Err(error) = self.carry_out(action, patience) {
-                debug!(?action, %error, "access did not end well; bytes may be stale");
-                result = result.and(Err(error));
+            let carried_out = self.carry_out(action, patience);
+            if let Err(error) = &carried_out {
+                debug!(?action, %error, "bytes of a blob may be stale");
             }
+            result = result.and(carried_out);
         }
         result
     }

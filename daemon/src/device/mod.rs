@@ -264,6 +264,7 @@ impl Device {
             fences = self.fences.len(),
             image_bytes = self.books.vm().get(Quota::ImageBytes),
             blob_bytes = self.books.vm().get(Quota::BlobBytes),
+            blob_bytes_copied = self.renderer.blob_bytes_copied(),
             backing_entries = self.books.vm().get(Quota::BackingEntries),
             types_corrected = types.corrected,
             types_mismatched = types.mismatched,

@@ -207,6 +207,11 @@ impl Renderer for Dispatch {
         renderer.create_fence(ctx_id, ring_idx, fence_id)
     }
 
+    fn blob_bytes_copied(&self) -> u64 {
+        let renderers = self.renderers.iter();
+        renderers.map(|renderer| renderer.blob_bytes_copied()).sum()
+    }
+
     fn deaths(&self) -> Vec<BorrowedFd<'_>> {
         let renderers = self.renderers.iter();
         renderers.flat_map(|renderer| renderer.deaths()).collect()

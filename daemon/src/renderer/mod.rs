@@ -243,6 +243,11 @@ pub trait Renderer {
         fence_id: u64,
     ) -> Result<(), RendererError>;
 
+    /// Bytes of host blobs that processors copied for this process so far.
+    fn blob_bytes_copied(&self) -> u64 {
+        0
+    }
+
     /// Each becomes readable when something that the renderer as a whole rests on has died.
     fn deaths(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()

@@ -5,8 +5,10 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// What a program needs that is linked with the static library.
 const SYSTEM: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
@@ -23,9 +25,21 @@ fn compiler() -> Option<&'static str> {
     found.then_some("cc")
 }
 
-/// Where cargo puts libraries and tests.
-fn libraries() -> PathBuf {
-    env::current_exe().unwrap().parent().unwrap().to_owned()
+/// Where cargo puts libraries. It builds none for tests of a package whose library no Rust program
+/// can use, so it is asked to, in the target folder of this test.
+fn libraries() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let test = env::current_exe().unwrap();
+        let profile = test.ancestors().nth(2).unwrap();
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--offline", "--lib", "--target-dir"])
+            .arg(profile.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(built.unwrap().success(), "the library does not build");
+        profile.to_owned()
+    })
 }
 
 fn compile(name: &str, link: impl Fn(&mut Command)) -> Option<(tempfile::TempDir, PathBuf)> {
@@ -44,19 +58,20 @@ fn compile(name: &str, link: impl Fn(&mut Command)) -> Option<(tempfile::TempDir
     Some((folder, program))
 }
 
-/// Runs a program on a file that is no device.
+/// Runs a program on a file that is no device, with the shared library by the name that it has when
+/// it is installed.
 fn fails_without_a_device(program: &Path) {
+    let folder = program.parent().unwrap();
+    let library = libraries().join("libcoherd_guest.so");
+    symlink(library, folder.join("libcoherd_guest.so.0")).unwrap();
     let output = Command::new(program)
         .arg("/dev/null")
-        .env("LD_LIBRARY_PATH", libraries())
+        .env("LD_LIBRARY_PATH", folder)
         .output()
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(
-        said,
-        "FAILED: open: /dev/null is not a DRM device\n"
-    );
+    assert_eq!(said, "FAILED: open: /dev/null is not a DRM device\n");
 }
 
 #[test]

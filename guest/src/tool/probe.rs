@@ -3,7 +3,7 @@
 use crate::tool::measure::Subject;
 use crate::tool::traps::{Entry, Facts};
 use crate::tool::{one_line, words};
-use crate::{Allocation, AllocationRequest, Context, Mapping, MemoryType};
+use crate::{Allocation, AllocationRequest, Context, Mapping, MemoryProperties, MemoryType};
 
 /// A mapped allocation of a type.
 #[derive(Debug)]
@@ -52,12 +52,17 @@ pub fn allocate(context: &Context, kind: MemoryType, size: u64) -> Result<Alloca
         .map_err(|error| one_line(&error))?;
     let got = allocation.memory().properties;
     if got != kind.properties {
-        return Err(format!(
-            "the host gives {} memory instead",
-            words::properties(got)
-        ));
+        return Err(instead(got));
     }
     Ok(allocation)
+}
+
+/// Why there is no memory of a type.
+pub fn instead(got: MemoryProperties) -> String {
+    format!(
+        "the host gives {} instead, perhaps by its --on-type-mismatch",
+        words::properties(got)
+    )
 }
 
 /// The type of the one mapping that came into the kernel's list.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::connection::{argument, coherd_sync_connection, give, give_boxed, release};
 use super::name::{COHERD_SYNC_NAME_LEN, c_name};
 use super::result::{Failure, coherd_sync_result, run};
-use crate::blob::{Blob, Caching, Info};
+use crate::blob::Blob;
+use crate::info::{Caching, Info};
 use crate::mapping::Mapping;
 use coherd_protocol::memory::Access;
 

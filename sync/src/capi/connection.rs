@@ -7,8 +7,8 @@ use std::time::Duration;
 use coherd_protocol::sync::wire::Capabilities;
 
 use super::result::{Failure, coherd_sync_result, run};
-use crate::blob::Entry;
 use crate::connection::{Connection, Options};
+use crate::info::Entry;
 
 /// To open and bracket blobs to write them.
 pub const COHERD_SYNC_CAN_WRITE: u64 = 1;

@@ -6,7 +6,7 @@ use super::connection::{
     argument, coherd_sync_connection, coherd_sync_entry, give, give_boxed, release,
 };
 use super::result::{coherd_sync_result, run};
-use crate::blob::Entry;
+use crate::info::Entry;
 use crate::watch::{Event, Watch};
 
 /// Nothing happened.

@@ -7,6 +7,8 @@
 pub mod decode;
 pub mod device;
 mod device_thread;
+pub mod sync_client;
+pub mod sync_decode;
 pub mod vhost_user;
 mod vmm;
 pub mod window;

@@ -165,6 +165,11 @@ impl Gpu for MemoryGpu {
     fn is_lost(&self) -> bool {
         self.is_lost()
     }
+
+    fn bytes_copied(&self) -> u64 {
+        // Nobody but the GPU has its files open here.
+        0
+    }
 }
 
 impl Memory for FileMemory {
@@ -211,7 +216,8 @@ impl Memory for FileMemory {
 fn access_error(status: Status) -> AccessError {
     match status {
         Status::DeviceLost => AccessError::DeviceLost,
-        Status::OutOfHostMemory => AccessError::OutOfMemory,
+        Status::OutOfHostMemory => AccessError::OutOfHostMemory,
+        Status::OutOfDeviceMemory => AccessError::OutOfDeviceMemory,
         other => AccessError::Driver(other.to_string()),
     }
 }

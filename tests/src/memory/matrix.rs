@@ -17,7 +17,7 @@ pub struct Row {
     pub properties: MemoryProperties,
     /// Who exports the file that shares it.
     pub exporter: Option<Exporter>,
-    /// What a guest is told.
+    /// What a guest may be told.
     pub map_info: Option<MapInfo>,
     /// How a mapping of the file is cached.
     pub file_caching: Option<MapInfo>,
@@ -117,7 +117,7 @@ pub fn of_subject(gpu: &mut Gpu, name: &str, subject: &Subject) -> Result<Vec<Ro
         memory: name.to_owned(),
         properties: subject.allocation().properties(),
         exporter: subject.exporter().cloned(),
-        map_info: subject.memory_type().map(|memory_type| memory_type.caching),
+        map_info: subject.map_info(),
         file_caching: subject.file_caching(),
         door,
         needs_brackets: door.is_some_and(|door| subject.needs_brackets(door)),

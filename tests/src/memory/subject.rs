@@ -96,7 +96,7 @@ impl Subject {
         self.backing.as_ref().map(Backing::exporter)
     }
 
-    /// Its type, which is what a guest is told; `None` if the CPU cannot map it.
+    /// Its type; `None` if the CPU cannot map it.
     #[must_use]
     pub fn memory_type(&self) -> Option<MemoryType> {
         MemoryType::from_properties(self.allocation.properties())
@@ -110,6 +110,16 @@ impl Subject {
             integrated: None,
         });
         fd_caching(self.exporter()?, allocated)
+    }
+
+    /// What a guest may be told: the type of memory that was allocated, and of any other the way in
+    /// which its file is mapped, if that is known.
+    #[must_use]
+    pub fn map_info(&self) -> Option<MapInfo> {
+        if self.imported {
+            return self.file_caching();
+        }
+        self.memory_type().map(|memory_type| memory_type.caching)
     }
 
     /// The doors there are to it.

@@ -284,18 +284,22 @@ fn memory_for(
     requirements: &Requirements,
     export: ExportNeed,
 ) -> Result<DeviceMemory, AllocateError> {
+    let is_dedicated = requirements.dedicated >= Dedicated::Preferred;
+    // What maps it maps whole pages, and copies of its bytes shall reach all that is mapped.
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let size = match requirements.size.checked_next_multiple_of(page) {
+        Some(pages) if !is_dedicated => pages,
+        _ => requirements.size,
+    };
     let limit = device.facts().max_allocation_size;
-    if requirements.size > limit {
-        return Err(AllocateError::TooLarge {
-            size: requirements.size,
-            limit,
-        });
+    if size > limit {
+        return Err(AllocateError::TooLarge { size, limit });
     }
     let handle_type = handle_type(export);
     let mut dedicated = vk::MemoryDedicatedAllocateInfo::default().image(image.raw());
     let mut shared = vk::ExportMemoryAllocateInfo::default().handle_types(handle_type);
-    let mut info = vk::MemoryAllocateInfo::default().allocation_size(requirements.size);
-    if requirements.dedicated >= Dedicated::Preferred {
+    let mut info = vk::MemoryAllocateInfo::default().allocation_size(size);
+    if is_dedicated {
         info = info.push_next(&mut dedicated);
     }
     if !handle_type.is_empty() {

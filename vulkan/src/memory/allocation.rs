@@ -122,7 +122,7 @@ impl Memory {
         let len = usize::try_from(self.size).map_err(|_| DeviceError::OutOfHostMemory)?;
         // SAFETY: the memory has at least `size` bytes and stays mapped until it is freed, which
         // is when this value has been dropped.
-        let mapped = unsafe { MappedBytes::new(start.cast(), len) };
+        let mapped = unsafe { MappedBytes::new(start.cast(), len, self.device().copied().clone()) };
         Ok(self.mapped.get_or_init(|| mapped))
     }
 
@@ -173,7 +173,11 @@ impl Memory {
         Ok(())
     }
 
-    fn export(&self) -> Result<Exported, ExportError> {
+    /// Exports it.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub fn export(&self) -> Result<Exported, ExportError> {
         self.device().ensure_alive()?;
         let share = self.share.as_ref().ok_or(ExportError::NotExportable)?;
         share.export(&self.memory)

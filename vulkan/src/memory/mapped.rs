@@ -1,6 +1,24 @@
 //! Memory as the CPU sees it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::memory::{AccessError, range};
+
+/// Counts bytes that this process copied in or out of mapped memory.
+#[derive(Clone, Debug, Default)]
+pub struct Copied(Arc<AtomicU64>);
+
+impl Copied {
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
 
 /// The bytes of a mapping. GPU, guest and other processes change them at any time, so there is no
 /// reference to them, only copies in and out.
@@ -8,6 +26,7 @@ use crate::memory::{AccessError, range};
 pub struct MappedBytes {
     start: *mut u8,
     len: usize,
+    copied: Copied,
 }
 
 // SAFETY: whoever has the pointer copies through it, from any thread; races are between bytes
@@ -17,13 +36,13 @@ unsafe impl Send for MappedBytes {}
 unsafe impl Sync for MappedBytes {}
 
 impl MappedBytes {
-    /// The `len` bytes at `start`.
+    /// The `len` bytes at `start`; `copied` counts those that are copied.
     ///
     /// # Safety
     /// The bytes stay mapped, readable and writable for the life of the value, and no reference
     /// points to them.
-    pub(crate) unsafe fn new(start: *mut u8, len: usize) -> Self {
-        Self { start, len }
+    pub(crate) unsafe fn new(start: *mut u8, len: usize, copied: Copied) -> Self {
+        Self { start, len, copied }
     }
 
     /// Where the mapping starts. It is there as long as the allocation.
@@ -50,6 +69,7 @@ impl MappedBytes {
         // SAFETY: `at` checked that as many bytes are mapped; `target` is memory of Rust, which
         // the mapping is not.
         unsafe { source.copy_to_nonoverlapping(target.as_mut_ptr(), target.len()) };
+        self.copied.add(target.len());
         Ok(())
     }
 
@@ -61,6 +81,7 @@ impl MappedBytes {
         let target = self.at(offset, source.len())?;
         // SAFETY: as in `read`.
         unsafe { target.copy_from_nonoverlapping(source.as_ptr(), source.len()) };
+        self.copied.add(source.len());
         Ok(())
     }
 
@@ -80,21 +101,23 @@ mod tests {
     #[test]
     fn bytes_are_copied_in_and_out_at_any_offset() {
         let mut memory = [0u8; 16];
+        let copied = Copied::default();
         // SAFETY: the array outlives the value and is not used beside it.
-        let bytes = unsafe { MappedBytes::new(memory.as_mut_ptr(), 16) };
+        let bytes = unsafe { MappedBytes::new(memory.as_mut_ptr(), 16, copied.clone()) };
 
         bytes.write(3, &[1, 2, 3]).unwrap();
         let mut read = [0; 4];
         bytes.read(2, &mut read).unwrap();
 
         assert_eq!(read, [0, 1, 2, 3]);
+        assert_eq!(copied.bytes(), 7);
     }
 
     #[test]
     fn copies_outside_are_refused() {
         let mut memory = [0u8; 16];
         // SAFETY: as above.
-        let bytes = unsafe { MappedBytes::new(memory.as_mut_ptr(), 16) };
+        let bytes = unsafe { MappedBytes::new(memory.as_mut_ptr(), 16, Copied::default()) };
 
         assert!(bytes.write(15, &[1, 2]).is_err());
         assert!(bytes.read(17, &mut []).is_err());

@@ -3,14 +3,10 @@
 
 use std::sync::Arc;
 
-use ash::vk;
-use coherd_protocol::memory::MemoryProperties;
-
-use crate::external::external_buffers;
 use crate::facts::TypeFacts;
 use crate::logical::LogicalDevice;
 use crate::memory::AllocateError;
-use crate::memory::buffer::{Buffer, Dedicated, Requirements, TRANSFERS};
+use crate::memory::buffer::{Dedicated, Requirements};
 use crate::memory::choose::allows;
 use crate::memory::device_memory::{DeviceMemory, Source};
 use crate::memory::export::Share;
@@ -73,50 +69,4 @@ fn round_up(device: &LogicalDevice, size: u64) -> Option<u64> {
     (alignment <= page)
         .then(|| size.checked_next_multiple_of(page))
         .flatten()
-}
-
-/// The types of which memory can be made on a memfd, by making some: drivers may take memory of
-/// the host in general and refuse that of files, as amdgpu does.
-///
-/// # Errors
-/// See [`AllocateError`].
-pub fn probe(device: &Arc<LogicalDevice>) -> Result<u32, AllocateError> {
-    let features = external_buffers(
-        device.instance(),
-        device.physical(),
-        pointer::HANDLE_TYPE,
-        TRANSFERS,
-    );
-    if !features.contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE) {
-        return Ok(0);
-    }
-    let buffer = Buffer::new(device, 4096, TRANSFERS, pointer::HANDLE_TYPE)?;
-    let requirements = buffer.requirements();
-    let mut works = 0;
-    for ty in &device.facts().types {
-        let candidate = allows(requirements.types, ty)
-            && ty.properties.contains(MemoryProperties::HOST_VISIBLE);
-        if candidate && try_one(device, ty, &requirements)? {
-            works |= 1 << ty.index;
-        }
-    }
-    Ok(works)
-}
-
-fn try_one(
-    device: &Arc<LogicalDevice>,
-    ty: &TypeFacts,
-    requirements: &Requirements,
-) -> Result<bool, AllocateError> {
-    match allocate(device, ty, requirements, "probe") {
-        Ok(_) => Ok(true),
-        Err(
-            AllocateError::Unsupported(_)
-            | AllocateError::NoMemoryType { .. }
-            | AllocateError::TooLarge { .. }
-            | AllocateError::OverBudget { .. },
-        ) => Ok(false),
-        Err(error) if pointer::refused(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
 }

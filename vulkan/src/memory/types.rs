@@ -5,7 +5,7 @@ use coherd_protocol::memory::MemoryProperties;
 
 use crate::logical::LogicalDevice;
 use crate::memory::ExportNeed;
-use crate::memory::export::Exports;
+use crate::memory::exports::Exports;
 
 /// A memory type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::transfer::sync_file::SyncSemaphore;
 use crate::transfer::{TransferError, WaitError};
 
 /// Transfers that may wait for the GPU. Each keeps its memory, so there have to be bounds.
-const MAX_PENDING: usize = 1024;
+const MAX_PENDING: usize = 256;
 
 /// A queue with its command buffers. It is not kept alive by memory, which it keeps itself.
 pub struct Queue {

@@ -11,8 +11,9 @@ use crate::progress::Progress;
 const RELEASE: &str = "release";
 
 /// The daemon, its Vulkan layer and that of the tests, and the programs of guests.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 5] = [
     "coherd",
+    "coherd-guest",
     "coherd-layer",
     "coherd-test-layer",
     "coherd-tests",

@@ -36,7 +36,7 @@ pub fn show_matrix(args: &MatrixArgs, lab: &Lab, progress: &Progress) -> Result<
         .iter()
         .find(|program| program.target == MATRIX)
         .ok_or_else(|| DmaBufError::NoMatrix(String::new()))?;
-    let said = guest.run(program, &[], None)?.shown;
+    let said = guest.run(program, &[], &[])?.shown;
     let Some(matrix) = between(&said, PRINTED.0, PRINTED.1) else {
         return Err(DmaBufError::NoMatrix(said));
     };

@@ -11,6 +11,10 @@ pub enum Target {
     Decode,
     /// The whole device behind real queues
     Device,
+    /// Answers of a server of the sync protocol, and what the client makes of them
+    SyncClient,
+    /// Messages of the sync protocol
+    SyncDecode,
     /// The front-end's socket
     VhostUser,
     /// The window's table and the rules of mappings
@@ -19,7 +23,14 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 4] = [Self::Decode, Self::Device, Self::VhostUser, Self::Window];
+    pub const ALL: [Self; 6] = [
+        Self::Decode,
+        Self::Device,
+        Self::SyncClient,
+        Self::SyncDecode,
+        Self::VhostUser,
+        Self::Window,
+    ];
 
     /// The name of its program and of its folders.
     #[must_use]
@@ -27,6 +38,8 @@ impl Target {
         match self {
             Self::Decode => "decode",
             Self::Device => "device",
+            Self::SyncClient => "sync-client",
+            Self::SyncDecode => "sync-decode",
             Self::VhostUser => "vhost-user",
             Self::Window => "window",
         }

@@ -34,6 +34,7 @@ const PACKAGES: &[&str] = &[
     "libdrm-tests",
     "procps",
     "strace",
+    "valgrind",
     "vkmark",
     "vulkan-tools",
 ];

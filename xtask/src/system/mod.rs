@@ -4,6 +4,7 @@
 //! new guest.
 
 mod app;
+mod blob;
 mod deaths;
 mod drawing;
 mod failure;
@@ -88,6 +89,9 @@ const CASES: &[Case] = &[
     case("two-apps", Setup::Plain, drawing::two_apps),
     case("without-export", Setup::Plain, sharing::without_export),
     case("fresh-maps", Setup::Plain, memory::fresh_maps),
+    case("blob-info", Setup::Plain, blob::info),
+    case("blob-selftest", Setup::Plain, blob::selftest),
+    case("blob-bandwidth", Setup::Plain, blob::bandwidth),
     case("killed-app", Setup::Plain, deaths::killed_app),
     case("sync-files", Setup::Plain, fences::sync_files),
     case("worker-death", Setup::Plain, deaths::worker_death),
@@ -109,6 +113,7 @@ const CASES: &[Case] = &[
     last_case("kernel-log", Setup::Debugging, session::kernel_log),
     case("kms-2d", Setup::TwoD, kms::two_d),
     case("hot-plug", Setup::Outputs, hot_plug::follows),
+    case("blob-incoherent", Setup::Incoherent, blob::incoherent),
 ];
 
 /// Runs the cases whose name contains `filter`, all without one; what they need has to be built.
@@ -193,7 +198,8 @@ mod tests {
                 Setup::Slots,
                 Setup::Debugging,
                 Setup::TwoD,
-                Setup::Outputs
+                Setup::Outputs,
+                Setup::Incoherent
             ]
         );
     }

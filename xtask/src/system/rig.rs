@@ -37,6 +37,8 @@ pub enum Setup {
     TwoD,
     /// The same with three outputs.
     Outputs,
+    /// On a host whose memory need not be coherent.
+    Incoherent,
 }
 
 impl Setup {
@@ -44,12 +46,13 @@ impl Setup {
         match self {
             Self::Plain | Self::Slots | Self::TwoD | Self::Outputs => Vulkan::Host,
             Self::Exporting | Self::Debugging => Vulkan::Exporting,
+            Self::Incoherent => Vulkan::Incoherent,
         }
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Exporting | Self::Debugging => &[],
+            Self::Plain | Self::Exporting | Self::Debugging | Self::Incoherent => &[],
             Self::TwoD => &["--renderer", "2d"],
             Self::Outputs => &["--renderer", "2d", "--outputs", "3"],
             // Debug messages tell of requests that a pause caught.
@@ -59,7 +62,7 @@ impl Setup {
 
     fn kernel_arguments(self) -> &'static str {
         match self {
-            Self::Plain | Self::Exporting | Self::Slots => "",
+            Self::Plain | Self::Exporting | Self::Slots | Self::Incoherent => "",
             Self::Debugging | Self::TwoD | Self::Outputs => kernel_log::ARGUMENTS,
         }
     }

@@ -130,6 +130,8 @@ impl Step {
         };
         let mut child = command
             .env("RUSTDOCFLAGS", "-D warnings")
+            // A second build is rare here, and what it would need takes a third of the disk.
+            .env("CARGO_INCREMENTAL", "0")
             .stdin(Stdio::null())
             .stdout(stdout)
             .spawn()

@@ -14,13 +14,9 @@ use crate::progress::Progress;
 use crate::system::{self, NoSuchCase, Verdict};
 use crate::tally::Tally;
 use crate::test_layer::{self, Profile};
-use crate::test_programs::{self, TestProgramError};
 
 /// Seconds for which CI looks for inputs that no one has thought of, per fuzz target.
 const FUZZ: u32 = 10;
-
-/// Crates whose tests also run on memory that is not coherent.
-const ON_INCOHERENT_MEMORY: [&str; 2] = ["coherd-blob", "coherd-vulkan"];
 
 /// Why the tests could not be run to their end.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +30,6 @@ pub enum TestError {
     /// Cargo could not be started.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// A test program could not be built or run.
-    #[error(transparent)]
-    Program(#[from] TestProgramError),
     /// The tests of real dma-bufs could not be run.
     #[error(transparent)]
     DmaBuf(#[from] DmaBufError),
@@ -67,9 +60,6 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     for step in Step::IN_LAB {
         timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
     }
-    tally += timed("Vulkan tests on incoherent memory", progress, || {
-        incoherent(&lab)
-    })?;
     tally += timed("tests with real dma-bufs", progress, || {
         dma_buf::run(&lab, None, progress)
     })?;
@@ -93,20 +83,6 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     }
     println!("{tally}");
     Ok(tally.failed == 0)
-}
-
-/// The allocator's tests once more, with the layer whose memory has to be flushed and invalidated.
-fn incoherent(lab: &Lab) -> Result<Tally, TestProgramError> {
-    let layer = [("COHERD_TEST_LAYER", test_layer::NAME.into())];
-    let mut tally = Tally::default();
-    for program in test_programs::build(lab)? {
-        if ON_INCOHERENT_MEMORY.contains(&program.package.as_str()) {
-            let results = program.run_in_lab(lab, &layer, None)?;
-            print!("{}", results.shown);
-            tally += results.tally;
-        }
-    }
-    Ok(tally)
 }
 
 fn fuzz(lab: &Lab, progress: &Progress, tally: &mut Tally) -> Result<(), FuzzError> {

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use coherd_blob::{Access, Holder, MapInfo, MemoryProperties};
-use coherd_protocol::blob_context::Status;
 use coherd_protocol::blob_context::limits::MAX_HOLDERS;
 use coherd_protocol::blob_context::reply::{self, HolderKind, ImageLayout, Ledger, MemoryFlags};
 use zerocopy::FromZeros;
 
 use super::gpu::{Gpu, Memory, Work, WorkError};
+use super::status::of_work;
 use crate::coherence::{AccessError, BlobRecord, DeviceMemory, Held, Patience};
 
 /// DRM_FORMAT_MOD_LINEAR
@@ -184,20 +184,12 @@ pub fn finish(work: &impl Work, patience: &Patience<'_>) -> Result<(), AccessErr
         match work.wait(Duration::ZERO) {
             Ok(()) => return Ok(()),
             Err(WorkError::NotYet) => {}
-            Err(WorkError::Failed(status)) => return Err(failure(status)),
+            Err(WorkError::Failed(status)) => return Err(of_work(status)),
         }
         match work.wait(patience.slice()?) {
             Ok(()) => return Ok(()),
             Err(WorkError::NotYet) => {}
-            Err(WorkError::Failed(status)) => return Err(failure(status)),
+            Err(WorkError::Failed(status)) => return Err(of_work(status)),
         }
-    }
-}
-
-fn failure(status: Status) -> AccessError {
-    match status {
-        Status::DeviceLost => AccessError::DeviceLost,
-        Status::OutOfHostMemory | Status::OutOfDeviceMemory => AccessError::OutOfMemory,
-        other => AccessError::Driver(other.to_string()),
     }
 }

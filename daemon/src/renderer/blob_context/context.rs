@@ -80,3 +80,10 @@ impl<G: Gpu> Context<G> {
         }
     }
 }
+
+/// Replies that are on their way do not reach the guest's memory any more.
+impl<G: Gpu> Drop for Context<G> {
+    fn drop(&mut self) {
+        self.leases.values().for_each(|lease| lease.revoke());
+    }
+}

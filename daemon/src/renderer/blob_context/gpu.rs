@@ -87,6 +87,9 @@ pub trait Gpu: Send + Sync + 'static {
 
     /// Whether nothing will work any more.
     fn is_lost(&self) -> bool;
+
+    /// Bytes that this process copied in or out of memory so far.
+    fn bytes_copied(&self) -> u64;
 }
 
 /// Memory of a GPU.

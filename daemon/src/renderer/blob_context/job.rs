@@ -261,23 +261,23 @@ impl<G: Gpu> Runner<G> {
         if same.is_empty() {
             self.open.remove(key);
         }
-        open.end(&Patience::until(Instant::now() + LONGEST_END));
-        Ok(())
+        open.end(&Patience::until(Instant::now() + LONGEST_END))
+            .map_err(|error| status_of(&error))
     }
 
     fn end_where(&mut self, matches: impl Fn(&Interval) -> bool) {
         let patience = Patience::until(Instant::now() + LONGEST_END);
         let ended = self.open.extract_if(|(_, interval), _| matches(interval));
         for open in ended.flat_map(|(_, open)| open) {
-            open.end(&patience);
+            // The record logs what fails, and nobody is left to be told.
+            let _ = open.end(&patience);
         }
     }
 }
 
 impl Open {
-    fn end(&self, patience: &Patience<'_>) {
-        // What failed is logged, and the access is over.
-        let _ = self.record.end(&self.bracket, patience);
+    fn end(&self, patience: &Patience<'_>) -> Result<(), AccessError> {
+        self.record.end(&self.bracket, patience)
     }
 }
 

@@ -176,6 +176,10 @@ impl<G: Gpu> Renderer for BlobContexts<G> {
         Ok(())
     }
 
+    fn blob_bytes_copied(&self) -> u64 {
+        self.host.gpu.bytes_copied()
+    }
+
     fn create_fence(
         &mut self,
         ctx_id: u32,

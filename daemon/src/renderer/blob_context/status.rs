@@ -22,7 +22,8 @@ pub fn status_of(error: &AccessError) -> Status {
             Status::TimedOut
         }
         AccessError::DeviceLost => Status::DeviceLost,
-        AccessError::OutOfMemory => Status::OutOfHostMemory,
+        AccessError::OutOfHostMemory => Status::OutOfHostMemory,
+        AccessError::OutOfDeviceMemory => Status::OutOfDeviceMemory,
         AccessError::Driver(_) | AccessError::Kernel(_) => Status::Failed,
     }
 }
@@ -90,9 +91,18 @@ pub fn of_transfer(error: &TransferError) -> TransferFailure {
 pub fn of_memory(error: &MemoryError) -> AccessError {
     match error {
         MemoryError::Device(DeviceError::Lost) => AccessError::DeviceLost,
-        MemoryError::Device(DeviceError::OutOfDeviceMemory | DeviceError::OutOfHostMemory) => {
-            AccessError::OutOfMemory
-        }
+        MemoryError::Device(DeviceError::OutOfHostMemory) => AccessError::OutOfHostMemory,
+        MemoryError::Device(DeviceError::OutOfDeviceMemory) => AccessError::OutOfDeviceMemory,
+        other => AccessError::Driver(other.to_string()),
+    }
+}
+
+/// What happened to an access for which the GPU's work ended like this.
+pub fn of_work(status: Status) -> AccessError {
+    match status {
+        Status::DeviceLost => AccessError::DeviceLost,
+        Status::OutOfHostMemory => AccessError::OutOfHostMemory,
+        Status::OutOfDeviceMemory => AccessError::OutOfDeviceMemory,
         other => AccessError::Driver(other.to_string()),
     }
 }

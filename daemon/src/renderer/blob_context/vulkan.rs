@@ -173,6 +173,10 @@ impl Gpu for Vulkan {
     fn is_lost(&self) -> bool {
         self.device.lost()
     }
+
+    fn bytes_copied(&self) -> u64 {
+        self.device.bytes_copied()
+    }
 }
 
 /// Memory of the device.
@@ -215,16 +219,29 @@ impl Memory for VulkanMemory {
     }
 
     fn flush(&self, range: Range<u64>) -> Result<(), AccessError> {
+        let Some(range) = within(&range, self.allocation.size()) else {
+            return Ok(());
+        };
         self.allocation
             .flush(range)
             .map_err(|error| of_memory(&error))
     }
 
     fn invalidate(&self, range: Range<u64>) -> Result<(), AccessError> {
+        let Some(range) = within(&range, self.allocation.size()) else {
+            return Ok(());
+        };
         self.allocation
             .invalidate(range)
             .map_err(|error| of_memory(&error))
     }
+}
+
+/// The part of a range that the device has. A blob is whole pages, and its memory may end within
+/// the last.
+fn within(range: &Range<u64>, size: u64) -> Option<Range<u64>> {
+    let end = range.end.min(size);
+    (range.start < end).then_some(range.start..end)
 }
 
 impl Work for Submission {
@@ -252,5 +269,17 @@ fn plane(plane: &PlaneLayout) -> Plane {
         offset: plane.offset.into(),
         pitch: plane.pitch.into(),
         size: plane.size.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_of_a_blob_ends_where_the_memory_of_the_device_does() {
+        assert_eq!(within(&(0..8192), 5000), Some(0..5000));
+        assert_eq!(within(&(64..128), 5000), Some(64..128));
+        assert_eq!(within(&(5000..8192), 5000), None);
     }
 }

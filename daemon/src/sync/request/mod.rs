@@ -133,7 +133,9 @@ impl From<&AccessError> for Refusal {
             AccessError::Patience(PatienceError::TimedOut) => Status::TimedOut.into(),
             AccessError::Patience(PatienceError::Cancelled) => Status::Cancelled.into(),
             AccessError::DeviceLost => Status::DeviceLost.into(),
-            AccessError::OutOfMemory => Status::OutOfMemory.into(),
+            AccessError::OutOfHostMemory | AccessError::OutOfDeviceMemory => {
+                Status::OutOfMemory.into()
+            }
             AccessError::Kernel(errno) => Self {
                 status: Status::Failed,
                 detail: errno.raw_os_error().unsigned_abs(),

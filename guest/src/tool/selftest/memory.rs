@@ -38,13 +38,15 @@ const MANY: usize = 32;
 pub fn check_type(runner: &mut Runner<'_>, place: &Place, kind: MemoryType) -> io::Result<()> {
     let name = words::memory_type(&kind);
     // A type may not be to be had for buffers. Then nothing of it can be checked.
-    let usable = place
+    let one = AllocationRequest::new(1, kind.properties);
+    let got = place
         .context
-        .allocate(&AllocationRequest::new(1, kind.properties))
-        .map(|allocation| allocation.memory().properties == kind.properties);
-    if let Ok(false) = usable {
-        let why = "the host gives memory of another type instead";
-        return runner.run(&name, || Err(Stop::Skipped(why.to_owned())));
+        .allocate(&one)
+        .map(|it| it.memory().properties);
+    if let Ok(got) = got
+        && got != kind.properties
+    {
+        return runner.run(&name, || Err(Stop::Skipped(probe::instead(got))));
     }
     runner.run(&format!("{name}: is what was promised"), || {
         promised(place, kind)

@@ -9,7 +9,7 @@ use super::Place;
 use super::movement::{Memory, to_u64};
 use super::pattern::{compare, pattern};
 use super::runner::{Outcome, Runner, Stop};
-use crate::tool::words;
+use crate::tool::{probe, words};
 use crate::{Allocation, AllocationRequest, Holder, MemoryProperties, MemoryType, Owner};
 
 const LEN: usize = 4096;
@@ -41,11 +41,10 @@ fn memory(place: &Place, kind: MemoryType, shareable: bool) -> Result<Allocation
         ..AllocationRequest::new(to_u64(LEN), kind.properties)
     };
     let allocation = place.context.allocate(&request)?;
-    match allocation.memory().properties == kind.properties {
+    let got = allocation.memory().properties;
+    match got == kind.properties {
         true => Ok(allocation),
-        false => Err(Stop::Skipped(
-            "the host gives memory of another type instead".to_owned(),
-        )),
+        false => Err(Stop::Skipped(probe::instead(got))),
     }
 }
 
@@ -144,7 +143,11 @@ fn dropped(place: &Place) -> Outcome {
         if kind.caching.is_none() {
             continue;
         }
-        let (from, to) = (memory(place, kind, false)?, memory(place, kind, false)?);
+        let from = match memory(place, kind, false) {
+            Err(Stop::Skipped(_)) => continue,
+            from => from?,
+        };
+        let to = memory(place, kind, false)?;
         let (source, target) = (from.map()?, to.map()?);
         for turn in 0..16 {
             let sent = pattern(turn, LEN);

@@ -35,9 +35,23 @@ impl Window {
     /// By what the driver has claimed, which root may see, or by the largest region of the PCI
     /// device.
     fn find(device: &Path, memory: &str) -> Option<Self> {
-        let name = device.file_name()?.to_str()?;
-        claimed(memory, name).or_else(|| largest(&bus_device(device)?))
+        let claimed = virtio_device(device).and_then(|name| claimed(memory, &name));
+        claimed.or_else(|| largest(&bus_device(device)?))
     }
+}
+
+/// The name of the virtio device, which is the DRM device's parent or, on PCI, a child of it.
+fn virtio_device(device: &Path) -> Option<String> {
+    let name = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        name.starts_with("virtio").then(|| name.to_owned())
+    };
+    name(device).or_else(|| {
+        let children = fs::read_dir(device).ok()?.flatten();
+        children
+            .map(|child| child.path())
+            .find_map(|path| name(&path))
+    })
 }
 
 /// A line `  380000000-3bfffffff : virtio0` of /proc/iomem.
@@ -109,6 +123,14 @@ mod tests {
         let window = Window::find(&device, memory).unwrap();
         assert_eq!((window.start, window.end), (0x3_8000_0000, 0x3_9000_0000));
         assert!(window.exact);
+    }
+
+    #[test]
+    fn virtio_device_of_a_pci_device_is_found() {
+        let (_folder, device) = device();
+        let memory = "  380000000-3bfffffff : 0000:00:04.0\n    380000000-38fffffff : virtio3\n";
+        let window = Window::find(device.parent().unwrap(), memory).unwrap();
+        assert_eq!((window.start, window.end), (0x3_8000_0000, 0x3_9000_0000));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::PAGE;
 const INCOHERENT: MemoryProperties = VISIBLE.union(MemoryProperties::HOST_CACHED);
 
 /// Uses everything that the format has, and goes on whatever fails. Returns what failed.
-fn use_everything(rig: &mut BlobRig, first_id: u32) -> Vec<Status> {
+pub fn use_everything(rig: &mut BlobRig, first_id: u32) -> Vec<Status> {
     let mut failures = Vec::new();
     let gpu = &mut rig.gpu;
     let mut made = Vec::new();
@@ -82,7 +82,7 @@ fn every_call_that_fails_is_told_and_leaves_nothing() {
     gpu.fail_after(usize::MAX, Status::Failed);
     assert_eq!(use_everything(&mut rig, 11), []);
     let calls = gpu.calls();
-    assert!(calls.len() > 20, "{calls:?}");
+    assert!(calls.len() >= 18, "{calls:?}");
     for status in [
         Status::OutOfDeviceMemory,
         Status::OutOfHostMemory,
@@ -91,12 +91,7 @@ fn every_call_that_fails_is_told_and_leaves_nothing() {
         for (number, call) in calls.iter().enumerate() {
             gpu.fail_after(number, status);
             let failures = use_everything(&mut rig, 21);
-            // A flush that fails at an END is in the log: the access is over.
-            let told = [Status::Ok, status];
-            assert!(
-                failures.iter().all(|failure| told.contains(failure)),
-                "{call:?} {number}: {failures:?}"
-            );
+            assert_eq!(failures, [status], "{call:?} {number}");
             assert_eq!(gpu.blobs(), 0, "{call:?} {number}");
         }
     }

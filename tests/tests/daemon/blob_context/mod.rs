@@ -5,6 +5,7 @@ mod capset;
 mod faults;
 mod images;
 mod isolation;
+mod layer;
 mod ledger;
 mod lifecycle;
 mod memory;

@@ -10,6 +10,15 @@ use coherd_tests::guest::random::SplitMix64;
 use super::{RAM, mapped, on_each_gpu, on_files, read};
 use crate::{PAGE, code};
 
+fn set(resource_id: u32, size: u64) -> SetReplyBuffer {
+    SetReplyBuffer {
+        resource_id: resource_id.into(),
+        padding: 0.into(),
+        offset: 0.into(),
+        size: size.into(),
+    }
+}
+
 #[test]
 fn stream_that_is_none_is_refused_as_a_whole_and_the_context_goes_on() {
     on_each_gpu(|mut rig| {
@@ -89,12 +98,7 @@ fn memory_that_the_guest_took_back_is_not_written_to() {
         rig.gpu.create_blob(&replies, &[page]).unwrap();
         rig.gpu.ctx_attach(CTX, 20 + way).unwrap();
         gpu.hold();
-        let set = SetReplyBuffer {
-            resource_id: (20 + way).into(),
-            padding: 0.into(),
-            offset: 0.into(),
-            size: PAGE.into(),
-        };
+        let set = set(20 + way, PAGE);
         let mut stream = StreamBuilder::default();
         stream
             .push(opcode::SET_REPLY_BUFFER, (NO_REPLY, 0), &set, &[0u8; 0])
@@ -119,19 +123,18 @@ fn memory_that_the_guest_took_back_is_not_written_to() {
 #[test]
 fn buffer_for_replies_can_be_taken_away_and_set_again() {
     let (mut rig, _) = on_files();
-    let set = |resource_id: u32| SetReplyBuffer {
-        resource_id: resource_id.into(),
-        padding: 0.into(),
-        offset: 0.into(),
-        size: 4096.into(),
-    };
     let mut stream = StreamBuilder::default();
     for offset in [0, 16, 32] {
         let place = rig.program.place(&rig.gpu, offset).unwrap();
         match offset {
-            0 => stream.push(opcode::SET_REPLY_BUFFER, place, &set(0), &[0u8; 0]),
+            0 => stream.push(opcode::SET_REPLY_BUFFER, place, &set(0, 4096), &[0u8; 0]),
             16 => stream.push(opcode::NOP, place, &[0u8; 0], &[0u8; 0]),
-            _ => stream.push(opcode::SET_REPLY_BUFFER, place, &set(REPLIES), &[0u8; 0]),
+            _ => stream.push(
+                opcode::SET_REPLY_BUFFER,
+                place,
+                &set(REPLIES, 4096),
+                &[0u8; 0],
+            ),
         };
     }
     rig.program.run(&mut rig.gpu, &stream).unwrap();
@@ -165,6 +168,9 @@ fn garbage_is_answered_and_leaves_nothing() {
                 refused => assert_eq!(code(refused), 0x1205),
             }
         }
+        // The garbage may have taken the buffer for replies away.
+        let again = silent(opcode::SET_REPLY_BUFFER, &set(REPLIES, 65536));
+        rig.program.run(&mut rig.gpu, &again).unwrap();
         rig.program
             .fill(&mut rig.gpu, 1, (0, 4), 0x0909_0909)
             .unwrap()
