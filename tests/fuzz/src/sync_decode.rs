@@ -39,13 +39,13 @@ fn request(message: &[u8], files: usize) {
             let exact = Request::decode(message.get(..len).unwrap_or_default(), files);
             assert!(exact.is_ok(), "{request:?} is not {len} bytes");
             let short = Request::decode(message.get(..len - 1).unwrap_or_default(), files);
-            assert_eq!(refused(short), (Status::Invalid, len - 1), "{request:?}");
+            assert_eq!(refused(&short), (Status::Invalid, len - 1), "{request:?}");
         }
         Err(RequestError::NoHeader(_)) => panic!("there is a header"),
         Err(error @ RequestError::Refused(reply)) => {
             assert_eq!(reply.tag, sent.tag);
             assert_eq!(reply.kind.get(), sent.kind.get() | 0x1000);
-            match refused::<()>(Err(error)) {
+            match refused::<()>(&Err(error)) {
                 (Status::Invalid, detail) => assert!(
                     detail <= message.len() || detail == DETAIL_FILES as usize,
                     "{detail} is no place in the message"
@@ -56,7 +56,7 @@ fn request(message: &[u8], files: usize) {
     }
 }
 
-fn refused<T>(decoded: Result<T, RequestError>) -> (Status, usize) {
+fn refused<T>(decoded: &Result<T, RequestError>) -> (Status, usize) {
     let Err(RequestError::Refused(reply)) = decoded else {
         panic!("it was not refused");
     };

@@ -1,14 +1,14 @@
-//! The example in Rust and the one in C move a VM's memory from one server to another. The one in
-//! C is compiled with every warning an error, against the header and each of the two libraries.
+//! The library as programs use it: the example in Rust, and programs in C that are compiled with
+//! every warning an error, against the header and each of the two libraries.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
 
 use support::{Fake, Recipe, Rules};
 use tempfile::TempDir;
@@ -89,72 +89,91 @@ fn rust_example_moves_memory() {
     });
 }
 
-/// Compiles the example in C, with these arguments behind.
-fn compile(folder: &TempDir, library: &[&OsStr]) -> PathBuf {
-    let program = folder.path().join("migrate");
-    let warnings = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
-    run(Command::new("gcc")
-        .args(warnings)
-        .args(["-g", "-O1", "-I"])
-        .arg(crate_dir().join("include"))
-        .arg(crate_dir().join("examples/migrate.c"))
-        .arg("-o")
-        .arg(&program)
-        .args(library));
-    program
+/// The library to link a program in C with, and what that needs.
+enum Library {
+    Static,
+    Shared,
+}
+
+/// A program in C, compiled with every warning an error, in a folder of its own.
+struct CProgram {
+    folder: TempDir,
+}
+
+impl CProgram {
+    /// Compiles `source`, which is below this crate.
+    fn new(source: &str, library: &Library) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-g", "-O1"])
+            .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
+            .args([crate_dir().join("include"), crate_dir().join(source)])
+            .arg("-o")
+            .arg(folder.path().join("program"));
+        match library {
+            Library::Static => {
+                gcc.arg(deps().join("libcoherd_sync.a"))
+                    .args(["-lpthread", "-ldl", "-lm"])
+            }
+            Library::Shared => {
+                let name = folder.path().join("libcoherd_sync.so.0");
+                fs::copy(deps().join("libcoherd_sync.so"), &name).unwrap();
+                gcc.arg(name)
+            }
+        };
+        run(&mut gcc);
+        Self { folder }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.folder.path().join("program"));
+        command.env("LD_LIBRARY_PATH", self.folder.path());
+        command
+    }
+
+    /// As [`CProgram::command`], so that errors and leaks are failures.
+    fn command_under_valgrind(&self) -> Option<Command> {
+        let mut valgrind = Command::new("valgrind");
+        if valgrind.arg("--version").output().is_err() {
+            println!("SKIPPED: a program in C under valgrind: valgrind is not installed");
+            return None;
+        }
+        let mut valgrind = Command::new("valgrind");
+        valgrind
+            .args(["--quiet", "--leak-check=full", "--error-exitcode=99"])
+            .args(["--errors-for-leak-kinds=definite,indirect,possible"])
+            .arg(self.folder.path().join("program"));
+        Some(valgrind)
+    }
 }
 
 #[test]
 fn c_example_moves_memory_with_the_static_library_and_without_errors_in_valgrind() {
-    let folder = tempfile::tempdir().unwrap();
-    let library = deps().join("libcoherd_sync.a");
-    let system = ["-lpthread", "-ldl", "-lm"].map(OsStr::new);
-    let program = compile(&folder, &[&[library.as_os_str()][..], &system].concat());
-
+    let program = CProgram::new("examples/migrate.c", &Library::Static);
     moves_memory(|direction, socket, file| {
-        run(Command::new(&program).arg(direction).args([socket, file]));
+        run(program.command().arg(direction).args([socket, file]));
     });
-
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("SKIPPED: the example under valgrind: valgrind is not installed");
-        return;
+    if program.command_under_valgrind().is_some() {
+        moves_memory(|direction, socket, file| {
+            let mut valgrind = program.command_under_valgrind().unwrap();
+            run(valgrind.arg(direction).args([socket, file]));
+        });
     }
-    moves_memory(|direction, socket, file| {
-        run(Command::new("valgrind")
-            .args(["--quiet", "--leak-check=full", "--show-leak-kinds=all"])
-            .args(["--errors-for-leak-kinds=definite,indirect,possible"])
-            .args(["--track-fds=yes", "--error-exitcode=99"])
-            .arg(&program)
-            .arg(direction)
-            .args([socket, file]));
-    });
 }
 
 #[test]
 fn c_example_moves_memory_with_the_shared_library() {
-    let folder = tempfile::tempdir().unwrap();
-    let name = "libcoherd_sync.so.0";
-    fs::copy(deps().join("libcoherd_sync.so"), folder.path().join(name)).unwrap();
-    let library = folder.path().join(name);
-    let program = compile(&folder, &[library.as_os_str()]);
-
+    let program = CProgram::new("examples/migrate.c", &Library::Shared);
     moves_memory(|direction, socket, file| {
-        run(Command::new(&program)
-            .env("LD_LIBRARY_PATH", folder.path())
-            .arg(direction)
-            .args([socket, file]));
+        run(program.command().arg(direction).args([socket, file]));
     });
 }
 
 #[test]
 fn c_example_says_what_is_wrong() {
-    let folder = tempfile::tempdir().unwrap();
-    let name = "libcoherd_sync.so.0";
-    let library = folder.path().join(name);
-    fs::copy(deps().join("libcoherd_sync.so"), &library).unwrap();
-    let program = compile(&folder, &[library.as_os_str()]);
-    let output = Command::new(&program)
-        .env("LD_LIBRARY_PATH", folder.path())
+    let program = CProgram::new("examples/migrate.c", &Library::Shared);
+    let output = program
+        .command()
         .args(["save", "/nonexistent/sync", "/dev/null"])
         .output()
         .unwrap();
@@ -165,6 +184,30 @@ fn c_example_says_what_is_wrong() {
             && text.contains("No such file or directory"),
         "{text}"
     );
+}
+
+#[test]
+fn every_function_works_from_c_without_errors_in_valgrind() {
+    let program = CProgram::new("tests/c/every_function.c", &Library::Static);
+    let plain = Some(program.command());
+    for mut command in plain.into_iter().chain(program.command_under_valgrind()) {
+        let (fake, ids) = server(&[3 * 4096]);
+        fake.hang(ids[0], true);
+        let path = fake.path();
+        thread::scope(|scope| {
+            let running = scope.spawn(|| run(command.arg(&path)));
+            fake.wait_until("it watches", |state| !state.watchers.is_empty());
+            let second = fake.create(Recipe {
+                size: 4096,
+                ..Recipe::default()
+            });
+            running.join().unwrap();
+            assert_eq!(fake.gpu(second)[100..150], [0x5b; 50]);
+        });
+        fake.wait_until("all is closed", |state| {
+            state.opened.is_empty() && state.open.is_empty()
+        });
+    }
 }
 
 #[test]
