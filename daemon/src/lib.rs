@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod coherence;
 pub mod config;
+pub mod ctl;
 pub mod device;
 pub mod exit;
 pub mod explain;
@@ -27,6 +28,7 @@ pub mod serve;
 pub mod service_manager;
 pub mod size;
 pub mod socket_file;
+pub mod sync;
 pub mod vhost_user;
 pub mod watchdog;
 pub mod window;

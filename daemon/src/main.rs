@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use coherd::cli::{Cli, capabilities};
+use coherd::cli::{Cli, Command, capabilities};
+use coherd::coherence::Registry;
 use coherd::config::{ConfigError, LogLevel, RendererKind, Settings, SocketSource};
 use coherd::exit;
 use coherd::explain::one_line;
@@ -22,11 +23,12 @@ use coherd::renderer::Dispatch;
 use coherd::renderer::blob_context::{BlobContexts, Vulkan};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
-use coherd::service_manager::{SYNC, ServiceManager, Sockets};
+use coherd::service_manager::{ServiceManager, Sockets};
 use coherd::socket_file::SocketFile;
+use coherd::sync::{SyncServer, SyncSocket};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::info;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
@@ -54,10 +56,12 @@ enum MainError {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = if cli.print_capabilities {
-        writeln!(std::io::stdout(), "{}", capabilities()).map_err(Into::into)
-    } else {
-        run(cli)
+    let result = match &cli.command {
+        Some(Command::Ctl(ctl)) => ctl.run(&mut std::io::stdout().lock()).map_err(Into::into),
+        None if cli.print_capabilities => {
+            writeln!(std::io::stdout(), "{}", capabilities()).map_err(Into::into)
+        }
+        None => run(cli),
     };
     match result {
         Ok(()) => ExitCode::from(exit::DONE),
@@ -77,11 +81,12 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let set_log_level = start_log(settings.log_level);
     // Inherited fds are taken before others are opened, whose numbers they might have been.
     let handed = Sockets::from_environment()?;
-    if handed.sync.is_some() {
-        warn!("socket named {SYNC} is not served: this coherd has no sync protocol yet");
-    }
     let inherited = match (settings.socket.clone(), handed.vhost_user) {
         (Some(SocketSource::Fd(fd)), _) | (None, Some(fd)) => Some(Socket::inherit(fd)?),
+        _ => None,
+    };
+    let inherited_sync = match (settings.sync.clone(), handed.sync) {
+        (Some(SocketSource::Fd(fd)), _) | (None, Some(fd)) => Some(SyncSocket::inherit(fd)?),
         _ => None,
     };
     // Before there is a file that a signal must not leave behind.
@@ -94,11 +99,22 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         (None, Some(SocketSource::Path(path))) => Socket::bind(path)?,
         _ => return Err(MainError::NoSocket.into()),
     };
+    let sync_socket = match (inherited_sync, &settings.sync) {
+        (Some(socket), _) => Some(socket),
+        (None, Some(SocketSource::Path(path))) => Some(SyncSocket::bind(path)?),
+        _ => None,
+    };
     if settings.persist && socket.listener().is_none() {
         return Err(MainError::PersistConnected.into());
     }
-    let file = socket.file().cloned();
-    remove_on_panic(file.clone());
+    let sync_file = sync_socket.as_ref().and_then(SyncSocket::file);
+    let files: Vec<_> = socket
+        .file()
+        .into_iter()
+        .chain(sync_file)
+        .cloned()
+        .collect();
+    remove_on_panic(files.clone());
     let manager = ServiceManager::from_environment();
     let user = UserSignals {
         quit: quit.as_fd(),
@@ -110,7 +126,10 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         HostFacts::collect(),
     ));
     let factory = renderer(&settings, &mapping_types)?;
+    let blobs = sync_socket.is_some().then(Registry::new).transpose()?;
+    let blobs = blobs.map(Arc::new);
     let options = Options {
+        blobs: blobs.clone(),
         window_size: settings.window_size,
         quotas: settings.quotas,
         memory_slots: settings.mem_slots,
@@ -121,6 +140,12 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let persist = settings.persist;
     let mut daemon = Daemon::start(options, factory)?;
     daemon.set_manager(manager);
+    let peers = sync_socket.zip(blobs);
+    let peers = peers.map(|(socket, blobs)| {
+        let allowed = settings.sync_allow.clone();
+        SyncServer::start(socket, allowed, blobs)
+    });
+    let _peers = peers.transpose()?;
     let reloader = Reloader {
         flags: cli.given,
         file: cli.config,
@@ -133,28 +158,26 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         .spawn(|| reloader.run(reload))?;
     std::thread::Builder::new()
         .name("last-resort".into())
-        .spawn(|| end_soon_after(last_quit, file))?;
+        .spawn(move || end_soon_after(last_quit, &files))?;
     info!("ready");
     Ok(daemon.run(&mut socket, &user, persist)?)
 }
 
 /// Ends the process a while after the user asked for it, whatever another thread waits for: a
 /// driver, or the second half of a front-end's message.
-fn end_soon_after(mut signal: UnixStream, file: Option<Arc<SocketFile>>) {
+fn end_soon_after(mut signal: UnixStream, files: &[Arc<SocketFile>]) {
     if signal.read(&mut [0; 1]).is_ok_and(|read| read > 0) {
         std::thread::sleep(LAST_RESORT);
-        file.inspect(|file| file.remove());
+        files.iter().for_each(|file| file.remove());
         signal_hook::low_level::exit(exit::DONE.into());
     }
 }
 
 /// A panic ends the process without dropping anything.
-fn remove_on_panic(file: Option<Arc<SocketFile>>) {
+fn remove_on_panic(files: Vec<Arc<SocketFile>>) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if let Some(file) = &file {
-            file.remove();
-        }
+        files.iter().for_each(|file| file.remove());
         report(panic);
     }));
 }

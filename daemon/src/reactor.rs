@@ -4,7 +4,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -41,6 +41,14 @@ impl Reactor {
         epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)
     }
 
+    /// Watches `fd` for `flags` instead of what it was watched for.
+    ///
+    /// # Errors
+    /// The error of epoll_ctl.
+    pub fn change(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> Result<(), Errno> {
+        epoll::modify(&self.epoll, fd, EventData::new_u64(token), flags)
+    }
+
     /// Stops watching `fd`; one that is not watched is no error.
     pub fn remove(&self, fd: impl AsFd) {
         let _ = epoll::delete(&self.epoll, fd);
@@ -51,12 +59,36 @@ impl Reactor {
     /// # Errors
     /// The error of epoll_wait, which is not interrupted by signals.
     pub fn wait(&self, tokens: &mut Vec<u64>) -> Result<(), Errno> {
-        let mut events = [MaybeUninit::<Event>::uninit(); BATCH];
         tokens.clear();
+        self.wait_until(None, |token, _| tokens.push(token))
+    }
+
+    /// Sleeps until something happens to a watched fd, or until `deadline`, and tells `found` of
+    /// the token and of what happened.
+    ///
+    /// # Errors
+    /// The error of epoll_wait, which is not interrupted by signals.
+    pub fn wait_until(
+        &self,
+        deadline: Option<Instant>,
+        mut found: impl FnMut(u64, EventFlags),
+    ) -> Result<(), Errno> {
+        let mut events = [MaybeUninit::<Event>::uninit(); BATCH];
         loop {
-            match epoll::wait(&self.epoll, &mut events, None) {
+            let left = deadline.map(|deadline| {
+                let left = deadline.saturating_duration_since(Instant::now());
+                // Rounded up: what is to happen then is not due before.
+                let millis = left.as_nanos().div_ceil(1_000_000);
+                Timespec {
+                    tv_sec: i64::try_from(millis / 1000).unwrap_or(i64::MAX),
+                    tv_nsec: i64::try_from(millis % 1000).unwrap_or(0) * 1_000_000,
+                }
+            });
+            match epoll::wait(&self.epoll, &mut events, left.as_ref()) {
                 Ok((ready, _)) => {
-                    tokens.extend(ready.iter().map(|event| event.data.u64()));
+                    for event in ready.iter() {
+                        found(event.data.u64(), event.flags);
+                    }
                     return Ok(());
                 }
                 Err(Errno::INTR) => {}

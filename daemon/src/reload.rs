@@ -75,6 +75,10 @@ impl Reloader {
         let options = [
             ("socket-path or fd", wanted.socket != running.socket),
             ("persist", wanted.persist != running.persist),
+            (
+                "sync-socket, sync-fd or sync-allow",
+                wanted.sync != running.sync || wanted.sync_allow != running.sync_allow,
+            ),
             ("renderer", wanted.renderer != running.renderer),
             ("render-node", wanted.render_node != running.render_node),
             ("window-size", wanted.window_size != running.window_size),

@@ -17,6 +17,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 use vhost::vhost_user::Error as VhostUserError;
 
+use crate::coherence::Registry;
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::hang::HangPolicy;
@@ -88,6 +89,8 @@ pub struct Options {
     pub mapping_types: Arc<MappingTypes>,
     /// What is done about work that the GPU does not get done.
     pub hangs: HangPolicy,
+    /// Where other processes find the guest's blobs, if there are such processes.
+    pub blobs: Option<Arc<Registry>>,
 }
 
 impl Default for Options {
@@ -99,6 +102,7 @@ impl Default for Options {
             outputs: Outputs::default(),
             mapping_types: Arc::default(),
             hangs: HangPolicy::default(),
+            blobs: None,
         }
     }
 }
@@ -216,6 +220,7 @@ impl Daemon {
                     quotas: options.quotas,
                     mapping_types,
                     hangs: options.hangs,
+                    blobs: options.blobs,
                 };
                 let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
                 let _ = ready.send(Ok((config.features, Arc::clone(&space))));

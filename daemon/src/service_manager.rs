@@ -16,7 +16,7 @@ use tracing::warn;
 /// Name of the socket for the VMM, `FileDescriptorName=` of its unit.
 pub const VHOST_USER: &str = "vhost-user";
 /// Name of the socket for peers that look into the guest's blobs.
-pub const SYNC: &str = "sync";
+const SYNC: &str = "sync";
 
 /// Why nothing can be had from the service manager.
 #[derive(Debug, Error)]

@@ -27,6 +27,7 @@
 mod blob;
 mod bracket;
 mod bytes;
+#[cfg(feature = "c")]
 mod capi;
 mod connection;
 mod error;

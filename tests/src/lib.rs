@@ -13,3 +13,4 @@ pub mod memory;
 pub mod renderer;
 pub mod rig;
 pub mod skip;
+pub mod sync_rig;

@@ -5,13 +5,18 @@
 //! and [`BlobRecord::end`].
 
 mod access;
+mod description;
 mod dma_buf;
+mod fences;
 mod patience;
 mod record;
+pub mod registry;
 #[cfg(test)]
 mod tests;
 mod turn;
 
 pub use access::{AccessError, Bracket, DeviceMemory};
+pub use fences::kernel_has_fences;
 pub use patience::{Patience, PatienceError};
-pub use record::{BlobRecord, Held};
+pub use record::{BlobRecord, Held, ImageInfo};
+pub use registry::Registry;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use coherd_blob::ledger::{Agreement, LedgerError};
+use coherd_blob::ledger::LedgerError;
 use coherd_blob::{Backing, Holder, Ledger, MapInfo, MemoryType};
+use coherd_protocol::blob_context::reply::ImageLayout;
 use tracing::debug;
 
 use super::access::{Books, DeviceMemory};
@@ -18,6 +19,7 @@ pub struct BlobRecord {
     backing: Backing,
     types: Option<MappingType>,
     memory: Option<Arc<dyn DeviceMemory>>,
+    image: Option<ImageInfo>,
     state: Mutex<State>,
     /// Whose actions are carried out.
     turn: Turn,
@@ -27,9 +29,22 @@ pub struct BlobRecord {
 pub(super) struct State {
     pub(super) books: Books,
     /// `None` for memory that nobody may map.
-    ledger: Option<Ledger>,
+    pub(super) ledger: Option<Ledger>,
     /// Accesses that have begun.
     open: BTreeMap<Holder, u32>,
+}
+
+/// The image that a blob is.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageInfo {
+    /// DRM format.
+    pub fourcc: u32,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Modifier and planes.
+    pub layout: ImageLayout,
 }
 
 /// What somebody has of a blob.
@@ -71,6 +86,7 @@ impl BlobRecord {
             backing,
             types,
             memory,
+            image: None,
             state: Mutex::new(State {
                 books,
                 ledger,
@@ -78,6 +94,17 @@ impl BlobRecord {
             }),
             turn: Turn::default(),
         }
+    }
+
+    /// The record of a blob that is an image.
+    #[must_use]
+    pub fn of_image(self, image: Option<ImageInfo>) -> Self {
+        Self { image, ..self }
+    }
+
+    /// What image it is, if it is one.
+    pub fn image(&self) -> Option<&ImageInfo> {
+        self.image.as_ref()
     }
 
     /// The file.
@@ -114,6 +141,19 @@ impl BlobRecord {
         });
     }
 
+    /// Notes that a process of the host may map the file.
+    pub fn note_opened(&self, holder: Holder) {
+        self.change(|ledger, types| ledger.map(holder, types.file));
+    }
+
+    /// Notes that `holder` maps nothing of it any more.
+    pub fn note_closed(&self, holder: Holder) {
+        self.change(|ledger, _| {
+            ledger.release(holder);
+            Ok(())
+        });
+    }
+
     /// Everybody who maps it or has begun an access.
     pub fn held(&self) -> Vec<Held> {
         let state = self.lock();
@@ -138,16 +178,6 @@ impl BlobRecord {
             }
         }
         held
-    }
-
-    /// Whether all who map it do so with one type, as far as is known.
-    pub fn is_agreed(&self) -> bool {
-        let Some(types) = self.types else {
-            return true;
-        };
-        let mut known = [types.file, types.effective].into_iter().flatten();
-        let agreement = self.lock().ledger.as_ref().map(Ledger::agreement);
-        agreement != Some(Agreement::Differ) && known.all(|caching| caching == types.told)
     }
 
     pub(super) fn memory(&self) -> Option<&dyn DeviceMemory> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use coherd_blob::backing::ExportKind;
 use coherd_blob::bracket::BracketError;
-use coherd_blob::{Access, Backing, Holder, MapInfo};
+use coherd_blob::{Access, Backing, Holder, MapInfo, MemoryProperties};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::*;
@@ -46,6 +46,10 @@ impl Notes {
 impl DeviceMemory for Notes {
     fn atom(&self) -> Option<u64> {
         (!self.coherent).then_some(ATOM)
+    }
+
+    fn memory_type(&self) -> (u32, MemoryProperties) {
+        (0, MemoryProperties::HOST_VISIBLE)
     }
 
     fn wait(&self, access: Access, _: &Patience<'_>) -> Result<(), AccessError> {

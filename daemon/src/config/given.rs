@@ -12,6 +12,7 @@ use super::quota::{self, Limit};
 use super::value::{self, LogLevel, RendererKind, WindowSize};
 use crate::device::display::Mode;
 use crate::device::hang::HangAction;
+use crate::sync::Allow;
 
 /// What one source says. `None`, or an empty list, stands for nothing said.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -29,6 +30,20 @@ pub struct Given {
     /// Serve the next VMM on the same socket after one has hung up, until SIGTERM
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub persist: Option<bool>,
+    /// Let other processes of this host use the guest's GPU memory through this socket, whose mode
+    /// is 0660 less the umask; a stale one is replaced
+    #[arg(long, value_name = "PATH", conflicts_with = "sync_fd")]
+    pub sync_socket: Option<PathBuf>,
+
+    /// Do so through this inherited SOCK_SEQPACKET socket, which listens
+    #[arg(long, value_name = "N")]
+    pub sync_fd: Option<RawFd>,
+
+    /// Whom to let use it: uid=N or gid=N, with :ro behind it for those who may only read; once
+    /// for each, and the first one that fits counts [default: the user coherd runs as, and root]
+    #[arg(long, value_name = "uid=N|gid=N[:ro]")]
+    #[serde(deserialize_with = "value::texts")]
+    pub sync_allow: Option<Vec<Allow>>,
 
     /// What to render with [default: venus]
     #[arg(long, value_enum)]
@@ -101,10 +116,19 @@ impl Given {
         } else {
             (file.socket_path, file.fd)
         };
+        let has_sync = self.sync_socket.is_some() || self.sync_fd.is_some();
+        let (sync_socket, sync_fd) = if has_sync {
+            (self.sync_socket, self.sync_fd)
+        } else {
+            (file.sync_socket, file.sync_fd)
+        };
         Self {
             socket_path,
             fd,
             persist: self.persist.or(file.persist),
+            sync_socket,
+            sync_fd,
+            sync_allow: self.sync_allow.or(file.sync_allow),
             renderer: self.renderer.or(file.renderer),
             render_node: self.render_node.or(file.render_node),
             display: self.display.or(file.display),

@@ -19,6 +19,7 @@ use crate::device::hang::HangPolicy;
 use crate::device::quota::{QuotaError, Quotas, Scope};
 use crate::mapping_type::Policies;
 use crate::serve::Options;
+use crate::sync::AllowList;
 
 /// Why options are not usable.
 #[derive(Debug, Error)]
@@ -44,6 +45,12 @@ pub enum ConfigError {
     /// Both are given in one place.
     #[error("socket-path and fd are both given: choose one")]
     TwoSockets,
+    /// Both are given in one place.
+    #[error("sync-socket and sync-fd are both given: choose one")]
+    TwoSyncSockets,
+    /// Nobody can connect who would have to be let in.
+    #[error("sync-allow has no effect without sync-socket or sync-fd: add one of them")]
+    NoSyncSocket,
     /// The displays are impossible.
     #[error("displays are not possible; --outputs says how many there can be")]
     Displays(#[from] DisplayError),
@@ -52,12 +59,12 @@ pub enum ConfigError {
     Quota(#[from] QuotaError),
 }
 
-/// Where the front-end comes from.
+/// Where the front-end, or a peer of the sync protocol, comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocketSource {
     /// It connects to this path.
     Path(PathBuf),
-    /// It is, or connects to, this inherited fd.
+    /// It connects to this inherited fd. A front-end may also be at its other end.
     Fd(RawFd),
 }
 
@@ -68,6 +75,10 @@ pub struct Settings {
     pub socket: Option<SocketSource>,
     /// Serve one VMM after the other.
     pub persist: bool,
+    /// Where peers of the sync protocol come from, if any may come.
+    pub sync: Option<SocketSource>,
+    /// Which of them are let in.
+    pub sync_allow: AllowList,
     /// What to render with.
     pub renderer: RendererKind,
     /// The GPU, if a certain one is wanted.
@@ -100,6 +111,9 @@ impl Settings {
         if file.socket_path.is_some() && file.fd.is_some() {
             return Err(ConfigError::TwoSockets);
         }
+        if file.sync_socket.is_some() && file.sync_fd.is_some() {
+            return Err(ConfigError::TwoSyncSockets);
+        }
         Self::resolve(flags.clone().over(file))
     }
 
@@ -122,7 +136,18 @@ impl Settings {
         for limit in given.context_quota {
             quotas.set(Scope::Context, limit.quota, limit.value)?;
         }
+        let sync = given
+            .sync_socket
+            .map(SocketSource::Path)
+            .or(given.sync_fd.map(SocketSource::Fd));
+        if sync.is_none() && given.sync_allow.is_some() {
+            return Err(ConfigError::NoSyncSocket);
+        }
         let settings = Self {
+            sync,
+            sync_allow: given
+                .sync_allow
+                .map_or_else(AllowList::default, AllowList::new),
             socket: given
                 .socket_path
                 .map(SocketSource::Path)

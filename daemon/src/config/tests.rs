@@ -38,6 +38,8 @@ fn nothing_given_means_the_defaults() {
 fn file_has_every_option_under_the_name_of_its_flag() {
     let file = r#"
         fd = 7
+        sync-fd = 8
+        sync-allow = ["uid=1000", "gid=44:ro"]
         renderer = "2d"
         render-node = "/dev/dri/renderD129"
         window-size = "1G"
@@ -54,6 +56,9 @@ fn file_has_every_option_under_the_name_of_its_flag() {
     "#;
     let flags = [
         "--fd=7",
+        "--sync-fd=8",
+        "--sync-allow=uid=1000",
+        "--sync-allow=gid=44:ro",
         "--renderer=2d",
         "--render-node=/dev/dri/renderD129",
         "--window-size=1G",
@@ -70,6 +75,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
     let settings = load(file, &[]).unwrap();
     assert_eq!(settings, load("", &flags).unwrap());
     assert_eq!(settings.socket, Some(SocketSource::Fd(7)));
+    assert_eq!(settings.sync, Some(SocketSource::Fd(8)));
     assert_eq!(settings.device_outputs().unwrap().count(), 4);
     assert_eq!(settings.quotas.get(Scope::Vm, Quota::BlobBytes), 2 << 30);
     assert_eq!(
@@ -162,6 +168,7 @@ fn value_that_does_not_work_is_refused_with_its_line_and_what_does() {
         ("on-type-mismatch = 'no'", 1, "refuse or prefer-cached"),
         ("[quota]\nfences = 2000", 2, "from 1 to 1024"),
         ("[quota]\nfences = 'many'", 2, "K, M, G or T"),
+        ("sync-allow = ['root']", 1, "uid=N or gid=N"),
         ("quota = 5", 1, "a table"),
         ("fd = ", 1, ""),
     ] {
@@ -176,4 +183,15 @@ fn value_that_does_not_work_is_refused_with_its_line_and_what_does() {
 fn two_sockets_in_a_file_are_refused() {
     let error = load("fd = 3\nsocket-path = '/s'", &[]).unwrap_err();
     assert!(matches!(error, ConfigError::TwoSockets));
+}
+
+#[test]
+fn sync_socket_of_the_command_line_wins_and_nobody_is_let_in_without_one() {
+    let settings = load("sync-fd = 8", &["--sync-socket=/s"]).unwrap();
+    assert_eq!(settings.sync, Some(SocketSource::Path("/s".into())));
+    assert_eq!(settings.sync_allow, AllowList::default());
+    let error = load("sync-fd = 3\nsync-socket = '/s'", &[]).unwrap_err();
+    assert!(matches!(error, ConfigError::TwoSyncSockets));
+    let error = load("sync-allow = ['uid=7']", &[]).unwrap_err();
+    assert!(matches!(error, ConfigError::NoSyncSocket));
 }

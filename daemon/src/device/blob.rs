@@ -12,6 +12,7 @@ use super::context::State;
 use super::quota::{Quota, Scope};
 use super::resource::{HostBlob, Kind, Resource};
 use super::{Device, Refusal, Result};
+use crate::coherence::registry::NewBlob;
 use crate::memory::{GuestMemory, GuestRanges};
 use crate::renderer::{BlobRequest, Export, RendererError};
 use crate::window::HostWindowError;
@@ -99,7 +100,28 @@ impl Device {
             }
             _ => return Err(GpuError::BadField("blob memory").into()),
         };
-        self.add_resource(id, resource)
+        let response = self.add_resource(id, resource)?;
+        self.make_known(ctx_id, id, size);
+        Ok(response)
+    }
+
+    /// Lets other processes of the host find a blob.
+    fn make_known(&mut self, context_id: u32, resource_id: u32, size: u64) {
+        let (Some(blobs), Some(resource)) =
+            (&self.config.blobs, self.resources.get_mut(&resource_id))
+        else {
+            return;
+        };
+        let record = match &resource.kind {
+            Kind::HostBlob(blob) => blob.record.clone(),
+            _ => None,
+        };
+        resource.blob = Some(blobs.enter(NewBlob {
+            size,
+            resource_id,
+            context_id,
+            record,
+        }));
     }
 
     /// RESOURCE_MAP_BLOB. The answer goes out once the mapping is there.

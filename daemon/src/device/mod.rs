@@ -42,6 +42,7 @@ use self::image::Direction;
 use self::quota::{Quota, Quotas, Scope};
 use self::resource::Resource;
 use self::scanout::Scanout;
+use crate::coherence::Registry;
 use crate::limiter::Limiter;
 use crate::mapping_type::MappingTypes;
 use crate::memory::GuestMemory;
@@ -104,6 +105,8 @@ pub struct DeviceConfig {
     pub mapping_types: Arc<MappingTypes>,
     /// What is done about work that does not get done.
     pub hangs: HangPolicy,
+    /// Where other processes find the guest's blobs, if there are such processes.
+    pub blobs: Option<Arc<Registry>>,
 }
 
 impl DeviceConfig {

@@ -68,6 +68,8 @@ pub struct Resource {
     pub contexts: HashSet<u32>,
     /// UUID, once one was assigned.
     pub uuid: Option<[u8; 16]>,
+    /// Its id among the host's blobs, if it is one.
+    pub blob: Option<u64>,
 }
 
 impl Resource {
@@ -78,6 +80,7 @@ impl Resource {
             backing: None,
             contexts: HashSet::new(),
             uuid: None,
+            blob: None,
         }
     }
 
@@ -228,6 +231,9 @@ impl Device {
             self.freed = self.freed.saturating_add(image.size());
         }
         self.give_back_all(&resource);
+        if let (Some(blobs), Some(blob)) = (&self.config.blobs, resource.blob) {
+            blobs.remove(blob);
+        }
     }
 
     /// Drops every resource without a word to the VMM: the reset of the window comes after.

@@ -7,10 +7,12 @@
 #![allow(dead_code, unused_imports, reason = "each test uses a part")]
 
 mod blob;
+mod moving;
 mod peer;
 mod server;
 
 pub use blob::{HEADER, Recipe, contents};
+pub use moving::{deps, moves_memory, run, server};
 pub use server::{Fake, Rules};
 
 use std::time::Duration;

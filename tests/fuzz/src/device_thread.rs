@@ -51,6 +51,7 @@ impl DeviceThread {
             quotas: parts.quotas,
             mapping_types: Arc::default(),
             hangs: HangPolicy::default(),
+            blobs: None,
         };
         let fences = FenceSink::new().expect("an eventfd");
         let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");

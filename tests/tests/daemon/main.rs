@@ -24,6 +24,7 @@ mod queues;
 mod quotas;
 mod reset;
 mod stop;
+mod sync;
 mod textures;
 mod two_d;
 

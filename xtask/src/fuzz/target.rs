@@ -17,6 +17,8 @@ pub enum Target {
     SyncClient,
     /// Messages of the sync protocol
     SyncDecode,
+    /// Peers of the sync socket
+    SyncSocket,
     /// The front-end's socket
     VhostUser,
     /// The window's table and the rules of mappings
@@ -25,12 +27,13 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BlobContext,
         Self::Decode,
         Self::Device,
         Self::SyncClient,
         Self::SyncDecode,
+        Self::SyncSocket,
         Self::VhostUser,
         Self::Window,
     ];
@@ -44,6 +47,7 @@ impl Target {
             Self::Device => "device",
             Self::SyncClient => "sync-client",
             Self::SyncDecode => "sync-decode",
+            Self::SyncSocket => "sync-socket",
             Self::VhostUser => "vhost-user",
             Self::Window => "window",
         }

@@ -2,15 +2,13 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use coherd_blob::backing::BackingKind as FileKind;
-use coherd_blob::{Access, Holder, MapInfo};
+use coherd_blob::{Access, Holder, MapInfo, MemoryProperties};
 use coherd_protocol::blob_context::limits::MAX_HOLDERS;
-use coherd_protocol::blob_context::reply::{
-    self, BackingKind, HolderKind, ImageLayout, Ledger, MemoryFlags,
-};
+use coherd_protocol::blob_context::reply::{self, HolderKind, ImageLayout, Ledger, MemoryFlags};
 use zerocopy::FromZeros;
 
 use super::gpu::{Gpu, Memory, Work, WorkError};
@@ -41,29 +39,17 @@ impl<G: Gpu> Blob<G> {
 
     /// What the guest is told of its memory.
     pub fn describe(&self) -> reply::Memory {
-        let mut memory = reply::Memory {
-            size: self.size.into(),
-            type_index: self.memory.inner.type_index().into(),
-            properties: self.memory.inner.allocated().properties.bits().into(),
-            ..reply::Memory::new_zeroed()
-        };
-        let mut flags = MemoryFlags::AGREED;
         if let Some(record) = &self.record {
-            memory.backing = (backing_kind(record) as u32).into();
-            flags.set(MemoryFlags::AGREED, record.is_agreed());
+            return record.describe();
         }
-        if let Some(types) = self.record.as_ref().and_then(|record| record.types()) {
-            let word = |caching: Option<MapInfo>| caching.map_or(0, MapInfo::to_wire).into();
-            flags |= MemoryFlags::MAPPABLE;
-            flags.set(MemoryFlags::NEEDS_SYNC, !types.coherent);
-            flags.set(MemoryFlags::FD_KNOWN, types.file.is_some());
-            flags.set(MemoryFlags::EFFECTIVE_KNOWN, types.effective.is_some());
-            memory.map_info = word(Some(types.told));
-            memory.fd_map_info = word(types.file);
-            memory.effective_map_info = word(types.effective);
+        let (type_index, properties) = self.memory.memory_type();
+        reply::Memory {
+            size: self.size.into(),
+            type_index: type_index.into(),
+            properties: properties.bits().into(),
+            flags: MemoryFlags::AGREED.bits().into(),
+            ..reply::Memory::new_zeroed()
         }
-        memory.flags = flags.bits().into();
-        memory
     }
 
     /// Who maps it and accesses it.
@@ -104,14 +90,6 @@ fn enter(ledger: &mut Ledger, held: &Held) -> bool {
     is_first
 }
 
-fn backing_kind(record: &BlobRecord) -> BackingKind {
-    match record.backing().kind() {
-        FileKind::DmaBuf => BackingKind::DmaBuf,
-        FileKind::Memfd => BackingKind::Memfd,
-        FileKind::MemfdWithHeader => BackingKind::MemfdWithHeader,
-    }
-}
-
 /// Memory, and what the GPU was given to do with it.
 pub struct BlobMemory<G: Gpu> {
     /// The memory.
@@ -125,6 +103,14 @@ struct Transfers<W> {
     writes: Vec<Arc<W>>,
 }
 
+impl<W: Work> Transfers<W> {
+    fn forget_done(&mut self) {
+        let is_pending = |work: &Arc<W>| work.wait(Duration::ZERO) == Err(WorkError::NotYet);
+        self.reads.retain(is_pending);
+        self.writes.retain(is_pending);
+    }
+}
+
 impl<G: Gpu> BlobMemory<G> {
     /// Memory that the GPU has nothing to do with.
     pub fn new(inner: G::Memory) -> Self {
@@ -135,18 +121,30 @@ impl<G: Gpu> BlobMemory<G> {
         Self { inner, transfers }
     }
 
-    /// Notes that the GPU does `access` to it.
-    pub fn begin_transfer(&self, access: Access, work: &Arc<G::Work>) {
-        let mut transfers = self.lock();
-        let is_pending = |work: &Arc<G::Work>| work.wait(Duration::ZERO) == Err(WorkError::NotYet);
-        transfers.reads.retain(is_pending);
-        transfers.writes.retain(is_pending);
-        if access.contains(Access::READ) {
-            transfers.reads.push(Arc::clone(work));
+    /// Gives the GPU work that writes `to`, and reads `from` if there is such. Who waits for the
+    /// GPU finds it as soon as it was given.
+    ///
+    /// # Errors
+    /// That of `give`.
+    pub fn give_transfer<E>(
+        (from, to): (Option<&Self>, &Self),
+        give: impl FnOnce() -> Result<G::Work, E>,
+    ) -> Result<Arc<G::Work>, E> {
+        let other = from.filter(|from| !ptr::eq(*from, to));
+        // Where several threads lock two, they do so in one order.
+        let first = other.filter(|from| ptr::from_ref(*from) < ptr::from_ref(to));
+        let first = first.map(Self::lock);
+        let mut destination = to.lock();
+        let mut source = first.or_else(|| other.map(Self::lock));
+        let work = Arc::new(give()?);
+        destination.forget_done();
+        destination.writes.push(Arc::clone(&work));
+        if from.is_some() {
+            let source = source.as_mut().unwrap_or(&mut destination);
+            source.forget_done();
+            source.reads.push(Arc::clone(&work));
         }
-        if access.contains(Access::WRITE) {
-            transfers.writes.push(Arc::clone(work));
-        }
+        Ok(work)
     }
 
     /// Notes that the work is done, or will never be.
@@ -172,6 +170,10 @@ impl<G: Gpu> fmt::Debug for BlobMemory<G> {
 impl<G: Gpu> DeviceMemory for BlobMemory<G> {
     fn atom(&self) -> Option<u64> {
         self.inner.atom()
+    }
+
+    fn memory_type(&self) -> (u32, MemoryProperties) {
+        (self.inner.type_index(), self.inner.allocated().properties)
     }
 
     fn wait(&self, access: Access, patience: &Patience<'_>) -> Result<(), AccessError> {

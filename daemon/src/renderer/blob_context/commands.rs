@@ -23,6 +23,7 @@ use super::gpu::Gpu;
 use super::host::Host;
 use super::job::{Interval, Job, Start, Transfer};
 use super::reply::{Reply, ReplyBuffer};
+use crate::coherence::ImageInfo;
 use crate::device::quota::Quota;
 use crate::renderer::Scope;
 
@@ -156,7 +157,13 @@ impl<G: Gpu> Call<'_, G> {
                 usage,
                 ..ImageRequest::default()
             })?;
-            Ok((memory, Some(layout)))
+            let image = ImageInfo {
+                fourcc: command.fourcc.get(),
+                width,
+                height,
+                layout,
+            };
+            Ok((memory, Some(image)))
         })?;
         // Nobody but the driver knows the size before.
         self.reserve(blob.size)?;

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use coherd_blob::{Backing, MemoryProperties};
 use coherd_protocol::blob_context::capset::TypeFlags;
-use coherd_protocol::blob_context::reply::ImageLayout;
 use coherd_protocol::blob_context::{Capset, Status};
 use tracing::debug;
 
 use super::blob::{Blob, BlobMemory};
 use super::gpu::{Gpu, Memory};
-use crate::coherence::{BlobRecord, DeviceMemory};
+use crate::coherence::{BlobRecord, DeviceMemory, ImageInfo};
 use crate::mapping_type::{MappingTypes, Outcome, Source};
 
-/// Memory, and the layout of the image in it if there is one.
-pub type Made<G> = (<G as Gpu>::Memory, Option<ImageLayout>);
+/// Memory, and the image in it if there is one.
+pub type Made<G> = (<G as Gpu>::Memory, Option<ImageInfo>);
 
 /// See the module's description.
 pub struct Host<G: Gpu> {
@@ -81,7 +80,7 @@ impl<G: Gpu> Host<G> {
 
     fn try_share(
         &self,
-        (memory, layout): Made<G>,
+        (memory, image): Made<G>,
         can_prefer_cached: bool,
     ) -> Result<Shared<G>, Status> {
         let size = self.whole_pages(memory.size()).ok_or(Status::Failed)?;
@@ -91,7 +90,7 @@ impl<G: Gpu> Host<G> {
         let mut blob = Blob {
             memory,
             size,
-            layout,
+            layout: image.map(|image| image.layout),
             record: None,
         };
         let backing = exported.map(|(fd, kind)| Backing::new(fd, kind, size));
@@ -115,7 +114,7 @@ impl<G: Gpu> Host<G> {
             Outcome::Refuse(_) => return Err(Status::Refused),
         };
         let memory: Arc<dyn DeviceMemory> = Arc::clone(&blob.memory) as _;
-        let record = BlobRecord::new(backing, types, Some(memory));
+        let record = BlobRecord::new(backing, types, Some(memory)).of_image(image);
         blob.record = Some(Arc::new(record));
         Ok(Shared::As(blob))
     }

@@ -1,4 +1,4 @@
-//! `include/coherd-sync.h` is what cbindgen makes of `src/capi/`.
+//! `sync/include/coherd-sync.h` is what cbindgen makes of `sync/src/capi/`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ const WRITE: &str = "COHERD_WRITE_HEADER";
 #[test]
 fn header_is_that_of_the_code() {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let header = crate_dir.join("include/coherd-sync.h");
+    let header = crate_dir.join("../include/coherd-sync.h");
     let config = cbindgen::Config::from_file(crate_dir.join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
     // In the order in which a reader wants them; none of them has modules of its own.
@@ -24,7 +24,7 @@ fn header_is_that_of_the_code() {
         "ledger",
         "watch",
     ] {
-        builder = builder.with_src(crate_dir.join(format!("src/capi/{module}.rs")));
+        builder = builder.with_src(crate_dir.join(format!("../src/capi/{module}.rs")));
     }
     let mut made = Vec::new();
 
@@ -37,7 +37,7 @@ fn header_is_that_of_the_code() {
     let committed = fs::read_to_string(&header).unwrap_or_default();
     assert!(
         committed == made,
-        "{} is out of date: run `{WRITE}=1 cargo test -p coherd-sync --test header`",
+        "{} is out of date: run `{WRITE}=1 cargo test -p coherd-sync-c --test header`",
         header.display()
     );
 }
