@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use coherd::device::hang::HangPolicy;
 use coherd::device::display::Outputs;
+use coherd::device::hang::HangPolicy;
 use coherd::device::quota::Quotas;
 use coherd::device::{Device, DeviceConfig};
 use coherd::reactor::Reactor;
