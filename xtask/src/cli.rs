@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit;
 use crate::coherd;
 use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
@@ -14,7 +15,7 @@ use crate::dma_buf::{self, MatrixArgs};
 use crate::fuzz::{self, FuzzArgs};
 use crate::gpu_check::{self, GpuCheckArgs};
 use crate::lab::enter::{Plan, enter};
-use crate::lab::{Lab, LabError};
+use crate::lab::{self, Lab, LabError};
 use crate::progress::Progress;
 use crate::shipped;
 use crate::system;
@@ -51,6 +52,8 @@ enum Task {
     Matrix(MatrixArgs),
     /// Feed the daemon's rooms inputs that a fuzzer makes up
     Fuzz(FuzzArgs),
+    /// Print what the released programs are made of and what for, and check it against deny.toml
+    Audit,
     /// Build a program that checks and measures the memory of a GPU, to be run on any machine
     GpuCheck(GpuCheckArgs),
     /// Boot a guest, reboot it and stop it
@@ -92,7 +95,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode, AnyError> {
         let progress = Progress::start();
         match self.task {
-            Task::Lab(args) => lab(&args, &progress),
+            Task::Lab(args) => enter_lab(&args, &progress),
             Task::Demo(args) => {
                 demo::run(&args, &progress)?;
                 Ok(ExitCode::SUCCESS)
@@ -109,6 +112,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
+            Task::Audit => Ok(success(audit::run(&lab::checkout()?)?)),
             Task::GpuCheck(args) => Ok(success(gpu_check::run(&args, &progress)?)),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
@@ -137,7 +141,7 @@ fn system(filter: Option<&str>, progress: &Progress) -> Result<ExitCode, AnyErro
     Ok(success(report.is_success()))
 }
 
-fn lab(args: &LabArgs, progress: &Progress) -> Result<ExitCode, AnyError> {
+fn enter_lab(args: &LabArgs, progress: &Progress) -> Result<ExitCode, AnyError> {
     if args.clean {
         Lab::clean(progress)?;
         return Ok(ExitCode::SUCCESS);

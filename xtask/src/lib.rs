@@ -1,5 +1,6 @@
 //! Developer commands of this workspace, run as `cargo xtask`.
 
+pub mod audit;
 pub mod cli;
 pub mod coherd;
 pub mod conformance;
@@ -8,6 +9,7 @@ pub mod dma_buf;
 pub mod explain;
 pub mod fuzz;
 pub mod gpu_check;
+pub mod graph;
 pub mod lab;
 pub mod libtest;
 pub mod progress;

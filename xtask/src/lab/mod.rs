@@ -155,7 +155,11 @@ impl Lab {
     }
 }
 
-fn checkout() -> Result<PathBuf, LabError> {
+/// The checkout that this program belongs to.
+///
+/// # Errors
+/// [`LabError::NoCheckout`] outside of one.
+pub fn checkout() -> Result<PathBuf, LabError> {
     let start = match env::var_os("CARGO_MANIFEST_DIR") {
         Some(manifest) => PathBuf::from(manifest),
         None => env::current_dir().map_err(LabError::io("find the current folder"))?,
