@@ -11,6 +11,7 @@ use crate::audit;
 use crate::coherd;
 use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
+use crate::dist;
 use crate::dma_buf::{self, MatrixArgs};
 use crate::fuzz::{self, FuzzArgs};
 use crate::gpu_check::{self, GpuCheckArgs};
@@ -43,6 +44,8 @@ enum Task {
     Conformance(ConformanceArgs),
     /// Run everything CI runs
     Test,
+    /// Make a .deb and an .rpm, and try them
+    Dist,
     /// Run tests where there are real dma-bufs: in a guest whose kernel makes them without a GPU
     DmaBuf {
         /// Run only the tests whose name contains this
@@ -102,6 +105,7 @@ impl Cli {
             }
             Task::Conformance(args) => Ok(success(conformance::run(&args, &progress)?)),
             Task::Test => Ok(success(test::run(&progress)?)),
+            Task::Dist => make_packages(&progress),
             Task::DmaBuf { filter } => {
                 let tally = dma_buf::run(&Lab::ensure(&progress)?, filter.as_deref(), &progress)?;
                 println!("{tally}");
@@ -131,6 +135,18 @@ impl Cli {
 
 fn success(success: bool) -> ExitCode {
     ExitCode::from(u8::from(!success))
+}
+
+fn make_packages(progress: &Progress) -> Result<ExitCode, AnyError> {
+    let lab = Lab::ensure(progress)?;
+    let packages = dist::make(&lab, progress)?;
+    let tally = dist::check(&lab, &packages)?;
+    println!(
+        "{}\n{}\n{tally}",
+        packages.deb.display(),
+        packages.rpm.display()
+    );
+    Ok(success(tally.failed == 0))
 }
 
 fn system(filter: Option<&str>, progress: &Progress) -> Result<ExitCode, AnyError> {

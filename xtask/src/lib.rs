@@ -5,6 +5,7 @@ pub mod cli;
 pub mod coherd;
 pub mod conformance;
 pub mod demo;
+pub mod dist;
 pub mod dma_buf;
 pub mod explain;
 pub mod fuzz;

@@ -92,6 +92,12 @@ impl Lab {
         &self.entry
     }
 
+    /// The folder of all that is kept for this user: labs, and what they need.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        self.entry.parent().unwrap_or(&self.entry)
+    }
+
     /// The versions of its main parts, one a line.
     #[must_use]
     pub fn versions(&self) -> &str {
