@@ -12,17 +12,15 @@ use crate::tally::Tally;
 pub const FOLDER: &str = "systemd";
 /// The units, by their names in an installed system.
 pub const UNITS: [&str; 3] = ["coherd@.socket", "coherd@.service", "coherd.slice"];
-/// Drop-ins of the service. They belong in no folder that systemd reads, until a user copies them.
+/// Drop-ins of the service, for a user to copy.
 pub const DROP_INS: [&str; 2] = ["lavapipe.conf", "nvidia.conf"];
 const SERVICE: &str = "coherd@.service";
 
 /// Where the units have the program, which is elsewhere until it is installed.
 const PROGRAM: &str = "/usr/bin/coherd";
 
-/// The largest exposure of the service, in tenths as `systemd-analyze` takes it.
+/// The largest exposure of the service, with any drop-in, in tenths as `systemd-analyze` takes it.
 const EXPOSURE: &str = "10";
-/// With a drop-in that lets a driver compile.
-const EXPOSURE_DROPPED_IN: &str = "10";
 
 /// Has systemd read the units, alone and with each drop-in, as an error whatever it warns of.
 pub fn verify(lab: &Lab, tally: &mut Tally) -> Result<(), ShippedError> {
@@ -43,14 +41,10 @@ pub fn verify(lab: &Lab, tally: &mut Tally) -> Result<(), ShippedError> {
 /// Has systemd count what the service may do.
 pub fn exposure(lab: &Lab, tally: &mut Tally) -> Result<(), ShippedError> {
     for drop_in in [None].into_iter().chain(DROP_INS.map(Some)) {
-        let limit = match drop_in {
-            None => EXPOSURE,
-            Some(_) => EXPOSURE_DROPPED_IN,
-        };
         let folder = copy(lab, drop_in)?;
         let mut output = lab
             .command("systemd-analyze")
-            .args(["security", "--offline=true", "--threshold", limit])
+            .args(["security", "--offline=true", "--threshold", EXPOSURE])
             .arg(folder.join(SERVICE))
             .output()
             .map_err(io("start systemd-analyze"))?;
@@ -78,19 +72,16 @@ fn copy(lab: &Lab, drop_in: Option<&str>) -> Result<PathBuf, ShippedError> {
     let folder = lab.run_dir().join(drop_in.unwrap_or("units"));
     let program = coherd::program("coherd");
     let source = lab.checkout().join(FOLDER);
-    let write = |path: &Path, text: &str| {
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(path, text))
-            .map_err(io(format!("write {}", path.display())))
-    };
+    fs::create_dir_all(&folder).map_err(io("make a folder"))?;
     for unit in UNITS {
-        let text = read(&source.join(unit))?;
+        let mut text = read(&source.join(unit))?;
+        // What a drop-in does, where systemd-analyze does not look for one.
+        if let Some(drop_in) = drop_in.filter(|_| unit == SERVICE) {
+            text.push_str(&read(&source.join(drop_in))?);
+        }
         let text = text.replace(PROGRAM, &program.to_string_lossy());
-        write(&folder.join(unit), &text)?;
-    }
-    if let Some(drop_in) = drop_in {
-        let text = read(&source.join(drop_in))?;
-        write(&folder.join(format!("{SERVICE}.d")).join(drop_in), &text)?;
+        let path = folder.join(unit);
+        fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
     }
     Ok(folder)
 }
