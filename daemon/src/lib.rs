@@ -23,6 +23,7 @@ pub mod reload;
 pub mod renderer;
 pub mod serve;
 pub mod size;
+pub mod snapshot;
 pub mod sync;
 pub mod vhost_user;
 pub mod window;
