@@ -1,5 +1,6 @@
 //! The life of one connection: the device thread, the requests of the front-end, and the end.
 
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
-use crate::mailbox::Mailbox;
 use crate::mapping_type::{MappingTypes, Policies};
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
+use crate::snapshot::{Direction, SnapshotError, Transfers};
 use crate::vhost_user::back_channel::BackChannel;
 use crate::vhost_user::config_events::ConfigEvents;
 use crate::vhost_user::connection::{Connection, is_hang_up};
@@ -142,6 +143,7 @@ pub struct Daemon {
     channel: Arc<BackChannel>,
     exported: Arc<ExportedFiles>,
     orders: Arc<Orders>,
+    transfers: Arc<Transfers>,
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
     ended: Arc<Wake>,
@@ -159,11 +161,12 @@ impl Daemon {
         let channel = Arc::new(BackChannel::default());
         let rings = Arc::new(Rings::new(Arc::clone(&reactor), Arc::clone(&channel))?);
         let exported = Arc::new(ExportedFiles::default());
-        let orders = Arc::new(Orders {
-            stop: Wake::new()?,
-            status: Wake::new()?,
-            displays: Mailbox::new()?,
-        });
+        let orders = Arc::new(Orders::new()?);
+        let transfers = Arc::new(Transfers::new(
+            Arc::clone(&orders.snapshot),
+            Arc::clone(&rings),
+            options.quotas,
+        ));
         let ended = Arc::new(Wake::new()?);
         let fences = FenceSink::new()?;
 
@@ -218,6 +221,7 @@ impl Daemon {
             channel,
             exported,
             orders,
+            transfers,
             outputs: options.outputs.count(),
             mapping_types: options.mapping_types,
             ended,
@@ -234,6 +238,15 @@ impl Daemon {
         }
     }
 
+    /// Becomes the device whose state is in `file`.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; the device is a new one then.
+    pub fn restore(&self, file: File) -> Result<(), SnapshotError> {
+        self.transfers.begin(Direction::Load, file, false)?;
+        self.transfers.check()
+    }
+
     /// Serves the front-end on `stream` until it hangs up or the user asks to quit.
     ///
     /// # Errors
@@ -245,6 +258,7 @@ impl Daemon {
             Arc::clone(&self.rings),
             Arc::clone(&self.channel),
             Arc::clone(&self.exported),
+            Arc::clone(&self.transfers),
         );
         let mut connection = Connection::new(stream, handler, Arc::clone(&self.channel))?;
         loop {

@@ -17,6 +17,7 @@ mod lent;
 pub mod quota;
 mod resource;
 mod scanout;
+mod snapshot;
 mod three_d;
 mod two_d;
 
@@ -131,6 +132,8 @@ pub struct Device {
     /// Contexts created so far.
     serial: u64,
     commands: Vec<u8>,
+    /// What a loaded device waits for.
+    pending: Option<snapshot::Pending>,
     log: Limiter,
 }
 
@@ -152,6 +155,7 @@ impl Device {
             freed: 0,
             serial: 0,
             commands: Vec::new(),
+            pending: None,
             log: Limiter::new(Duration::from_secs(10), 10),
             config,
         }
@@ -167,6 +171,7 @@ impl Device {
         );
         self.fences.clear();
         self.released.clear();
+        self.pending = None;
         self.destroy_all_resources();
         self.destroy_all_contexts();
         self.window.reset();

@@ -119,6 +119,11 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Bytes.
+    pub fn size(&mut self) -> u64 {
+        self.bytes().size()
+    }
+
     fn bytes(&mut self) -> &mut dyn Bytes {
         match &mut self.store {
             Store::Image(pixels) => pixels,

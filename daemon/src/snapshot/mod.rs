@@ -7,11 +7,14 @@
 pub mod contents;
 mod error;
 mod progress;
+mod stalling;
 mod state;
 mod stream;
+mod transfer;
 
 pub use contents::{Bytes, Piece, Pixels, Store};
 pub use error::SnapshotError;
 pub use progress::Progress;
 pub use state::{Parked, ResourceState, RingState, State};
 pub use stream::{Reader, Writer};
+pub use transfer::{Direction, Ending, Order, Transfer, Transfers};

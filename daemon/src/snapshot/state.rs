@@ -307,7 +307,7 @@ pub(super) mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    fn bytes_of<T: FromBytes>() -> impl Strategy<Value = T> {
+    fn bytes_of<T: FromBytes + std::fmt::Debug>() -> impl Strategy<Value = T> {
         vec(any::<u8>(), size_of::<T>())
             .prop_map(|bytes| T::read_from_bytes(&bytes).unwrap_or_else(|_| panic!("a size")))
     }

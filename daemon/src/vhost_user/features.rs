@@ -31,6 +31,7 @@ pub fn protocol(memory_slots: bool) -> Protocol {
         | Protocol::BACKEND_SEND_FD
         | Protocol::RESET_DEVICE
         | Protocol::SHARED_OBJECT
+        | Protocol::DEVICE_STATE
         | Protocol::SHMEM;
     bits.set(Protocol::CONFIGURE_MEM_SLOTS, memory_slots);
     bits
@@ -50,7 +51,7 @@ mod tests {
     #[test]
     fn bits_that_are_not_implemented_are_not_offered() {
         let offered = protocol(false).bits();
-        for bit in [1, 12, 14, 15, 16, 17, 19, 20, 21] {
+        for bit in [1, 12, 14, 15, 16, 17, 20, 21] {
             assert_eq!(offered & 1 << bit, 0, "bit {bit}");
         }
     }

@@ -1,0 +1,90 @@
+//! A virtual machine that goes on in another daemon.
+
+use std::sync::Arc;
+
+use coherd::mapping_type::Policies;
+use coherd::renderer::blob_context::BlobContexts;
+use coherd::renderer::blob_context::gpu::Gpu as BlobGpu;
+use coherd::serve::Options;
+use coherd_blob::MismatchPolicy;
+
+use crate::blob_rig::BlobRig;
+use crate::frontend::{Config, Flavour, Frontend};
+use crate::rig::{RigError, Server};
+
+/// A virtual machine between two daemons.
+pub struct Moving {
+    /// The state of its GPU.
+    pub state: Vec<u8>,
+    bases: Vec<u16>,
+    rig: BlobRig,
+}
+
+impl BlobRig {
+    /// Stops the device and saves its state.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn save(self) -> Result<Moving, RigError> {
+        let bases = self.frontend.stop()?;
+        let state = self.frontend.save_state()?;
+        Ok(Moving {
+            state,
+            bases,
+            rig: self,
+        })
+    }
+}
+
+impl Moving {
+    /// The VM goes on where it is.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn stay(self) -> Result<BlobRig, RigError> {
+        self.rig.frontend.resume(&self.bases)?;
+        Ok(self.rig)
+    }
+
+    /// The first daemon ends, and the VM goes on in another, which allocates from `gpu`.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn load<G: BlobGpu>(
+        self,
+        gpu: &Arc<G>,
+        flavour: Flavour,
+        options: Options,
+    ) -> Result<BlobRig, RigError> {
+        let Self {
+            state,
+            bases,
+            rig: old,
+        } = self;
+        let policies = Policies::all(MismatchPolicy::Warn);
+        options.mapping_types.set_policies(policies);
+        let types = Arc::clone(&options.mapping_types);
+        let gpu = Arc::clone(gpu);
+        let factory =
+            Box::new(move |fences| Ok(Box::new(BlobContexts::new(gpu, types, fences)) as Box<_>));
+        let (server, stream) = Server::pair(options, factory)?;
+        let ram = old.frontend.ram();
+        let frontend = Frontend::with_ram(stream, Config::new(flavour), ram)?;
+        let (mut driver, program) = (old.gpu, old.program);
+        let fault = old.frontend.fault();
+        drop(old.frontend);
+        old.server.finish()?;
+        if let Some(fault) = fault {
+            return Err(RigError::Fault(fault));
+        }
+        frontend.load_state(&state)?;
+        frontend.resume(&bases)?;
+        driver.move_to(&frontend)?;
+        Ok(BlobRig {
+            frontend,
+            gpu: driver,
+            program,
+            server,
+        })
+    }
+}
