@@ -394,10 +394,11 @@ impl Worker {
             Some(Order::Build { state, reply }) => {
                 self.is_held = true;
                 let built = self.build(&state);
-                let is_built = built.is_ok();
-                if reply.send(built).is_err() || !is_built {
-                    self.device.reset(self.epoch.features);
-                    self.go_on();
+                if built.is_err() {
+                    self.abandon_load();
+                }
+                if let Err(mpsc::SendError(Ok(_))) = reply.send(built) {
+                    self.abandon_load();
                 }
             }
             Some(Order::Finish {
@@ -445,6 +446,11 @@ impl Worker {
         }
         self.parked = None;
         self.device.load(state, state.device.features.get())
+    }
+
+    fn abandon_load(&mut self) {
+        self.device.reset(self.epoch.features);
+        self.go_on();
     }
 
     fn finish_transfer(&mut self, ending: Ending) -> Result<(), SnapshotError> {

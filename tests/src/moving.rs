@@ -27,6 +27,14 @@ impl BlobRig {
     /// See [`RigError`].
     pub fn save(self) -> Result<Moving, RigError> {
         let bases = self.frontend.stop()?;
+        self.save_stopped(bases)
+    }
+
+    /// Saves the state of the device, which was stopped at `bases`.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn save_stopped(self, bases: Vec<u16>) -> Result<Moving, RigError> {
         let state = self.frontend.save_state()?;
         Ok(Moving {
             state,
@@ -80,6 +88,8 @@ impl Moving {
         frontend.load_state(&state)?;
         frontend.resume(&bases)?;
         driver.move_to(&frontend)?;
+        // The first command is served once the window is as it was.
+        driver.display_info()?;
         Ok(BlobRig {
             frontend,
             gpu: driver,

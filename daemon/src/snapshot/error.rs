@@ -27,8 +27,8 @@ pub enum SnapshotError {
     /// The device runs, or began to.
     #[error("the device runs; stop it before its state is saved or loaded")]
     Running,
-    /// The device thread is gone.
-    #[error("the device has ended")]
+    /// The device thread is gone, or stuck.
+    #[error("the device does not answer")]
     Ended,
     /// The state could not be written or read.
     #[error("cannot transfer the state")]

@@ -22,7 +22,10 @@ use crate::vhost_user::rings::Rings;
 
 /// Bytes of the buffer between a stream and its file.
 const BUFFER: usize = 64 << 10;
-/// How long the device thread may take for an order. It waits for the GPU, and allocates.
+/// How long the device thread may take until it stands still: it waits for the GPU, and may wait
+/// for a VMM that is not listening.
+const LONGEST_CAPTURE: Duration = Duration::from_secs(20);
+/// How long it may take for everything else. It allocates.
 const LONGEST_ORDER: Duration = Duration::from_secs(120);
 
 /// What the device thread is asked for in the course of a transfer.
@@ -190,11 +193,17 @@ impl Transfers {
     }
 
     fn save(&self, file: File, may_run: bool, progress: &Progress) -> Result<(), SnapshotError> {
-        let (state, mut pieces) = self.order(|reply| Order::Capture { may_run, reply })?;
+        let captured = self.order(LONGEST_CAPTURE, |reply| Order::Capture { may_run, reply });
+        let (state, mut pieces) = captured.inspect_err(|error| {
+            if matches!(error, SnapshotError::Ended) {
+                // If it is not begun, it is not to begin later.
+                drop(self.orders.take());
+            }
+        })?;
         progress.begin(state.device.bytes.get());
         let written = self.write(file, may_run, (&state, &mut pieces), progress);
         let ending = Ending::Saved;
-        let finished = self.order(|reply| Order::Finish {
+        let finished = self.order(LONGEST_ORDER, |reply| Order::Finish {
             pieces,
             ending,
             reply,
@@ -223,7 +232,7 @@ impl Transfers {
         let mut reader = Reader::new(BufReader::with_capacity(BUFFER, file))?;
         let state = Box::new(State::read(&mut reader, &self.quotas)?);
         progress.begin(state.device.bytes.get());
-        let mut pieces = self.order(|reply| Order::Build {
+        let mut pieces = self.order(LONGEST_ORDER, |reply| Order::Build {
             state: state.clone(),
             reply,
         })?;
@@ -232,7 +241,7 @@ impl Transfers {
             Ok(()) => Ending::Loaded(state),
             Err(_) => Ending::NotLoaded,
         };
-        let finished = self.order(|reply| Order::Finish {
+        let finished = self.order(LONGEST_ORDER, |reply| Order::Finish {
             pieces,
             ending,
             reply,
@@ -242,11 +251,12 @@ impl Transfers {
 
     fn order<T>(
         &self,
+        patience: Duration,
         order: impl FnOnce(Sender<Result<T, SnapshotError>>) -> Order,
     ) -> Result<T, SnapshotError> {
         let (sender, reply) = mpsc::channel();
         self.orders.put(order(sender));
-        let reply = reply.recv_timeout(LONGEST_ORDER);
+        let reply = reply.recv_timeout(patience);
         reply.unwrap_or(Err(SnapshotError::Ended))
     }
 }

@@ -5,7 +5,7 @@ mod resume;
 
 use std::sync::Arc;
 
-use coherd_blob::MemoryProperties;
+use coherd_blob::{Access, MemoryProperties};
 use coherd_tests::blob_gpu::MemoryGpu;
 use coherd_tests::blob_rig::BlobRig;
 use coherd_tests::driver::blob_program::Wish;
@@ -58,6 +58,16 @@ fn seen(rig: &BlobRig, id: u32, len: u64) -> Vec<u8> {
     let window = rig.frontend.window().unwrap();
     let len = usize::try_from(len).unwrap();
     window.read_vec(place(id), len).unwrap()
+}
+
+/// The guest writes to a mapped resource as it has to.
+fn guest_writes(rig: &mut BlobRig, id: u32, offset: u64, bytes: &[u8]) {
+    let begun = rig.program.start(&mut rig.gpu, id, Access::WRITE);
+    begun.unwrap().unwrap();
+    let window = rig.frontend.window().unwrap();
+    window.write(place(id) + offset, bytes).unwrap();
+    let ended = rig.program.end(&mut rig.gpu, id, Access::WRITE);
+    ended.unwrap().unwrap();
 }
 
 /// The GPU fills a page of a resource.

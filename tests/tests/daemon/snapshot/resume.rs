@@ -11,10 +11,11 @@ use coherd_tests::blob_gpu::MemoryGpu;
 use coherd_tests::blob_rig::CTX;
 use coherd_tests::driver::blob_program::{Wish, fill, silent};
 use coherd_tests::driver::{Blob, Cursor, Transfer};
-use coherd_tests::frontend::{Flavour, Stage};
+use coherd_tests::frontend::{Event, Flavour, Stage};
 
 use super::{
-    COMBINING, DEVICE, INCOHERENT, RAM, as_gpu_sees, blob, gpu_fills, mapped, place, rig, seen,
+    COMBINING, DEVICE, INCOHERENT, RAM, as_gpu_sees, blob, gpu_fills, guest_writes, mapped, place,
+    rig, seen,
 };
 use crate::{PAGE, pattern};
 
@@ -30,8 +31,7 @@ fn memory_of_every_type_goes_on_with_its_bytes_and_mappings() {
         let (_, mut rig) = rig();
         for (id, required) in [(1, RAM), (2, COMBINING), (3, INCOHERENT)] {
             mapped(&mut rig, id, 3, required);
-            let window = rig.frontend.window().unwrap();
-            window.write(place(id) + PAGE, &pattern(1, PAGE)).unwrap();
+            guest_writes(&mut rig, id, PAGE, &pattern(1, PAGE));
         }
         blob(&mut rig, 4, 3, DEVICE);
         gpu_fills(&mut rig, 4, 2, 9);
@@ -217,10 +217,17 @@ fn command_that_a_stop_caught_in_the_middle_is_carried_out_by_the_next_daemon() 
     let (_, mut rig) = rig();
     mapped(&mut rig, 1, 1, RAM);
     blob(&mut rig, 2, 1, RAM);
-    let gate = rig.frontend.gate(Stage::BeforeTake);
+    let gate = rig.frontend.gate(Stage::Pending);
     let token = rig.gpu.send_map_blob(2, place(2)).unwrap();
-    drop(gate);
-    let moving = rig.save().unwrap();
+    assert!(gate.wait_held(rig.frontend.deadline()));
+    let mark = rig.frontend.log().mark();
+    let bases = rig.frontend.stop().unwrap();
+    gate.open();
+    let deadline = rig.frontend.deadline();
+    let is_refused = |event: &Event| matches!(event, Event::Refused { .. });
+    let refused = rig.frontend.log().wait(mark, deadline, is_refused);
+    assert!(refused.is_some());
+    let moving = rig.save_stopped(bases).unwrap();
 
     let mut rig = moving
         .load(&other(), Flavour::Crosvm, Options::default())
@@ -237,8 +244,7 @@ fn command_that_a_stop_caught_in_the_middle_is_carried_out_by_the_next_daemon() 
 fn device_that_was_saved_goes_on_where_it_is() {
     let (_, mut rig) = rig();
     mapped(&mut rig, 1, 1, INCOHERENT);
-    let window = rig.frontend.window().unwrap();
-    window.write(place(1), &pattern(8, PAGE)).unwrap();
+    guest_writes(&mut rig, 1, 0, &pattern(8, PAGE));
     let moving = rig.save().unwrap();
     assert!(moving.state.starts_with(b"COHDSNAP"));
 
