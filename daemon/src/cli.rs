@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::config::Given;
+use crate::ctl::Ctl;
 
 /// A GPU for one virtual machine, as a vhost-user back-end.
 ///
@@ -14,7 +15,12 @@ use crate::config::Given;
 /// on-type-mismatch, the latter for new blobs.
 #[derive(Debug, Parser)]
 #[command(name = "coherd", version, about, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// What to do instead of serving a VM.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Read options from this TOML file, whose keys are the names of the options below; an option
     /// of the command line wins
     #[arg(long, value_name = "FILE")]
@@ -31,6 +37,13 @@ pub struct Cli {
     /// Everything else.
     #[command(flatten)]
     pub given: Given,
+}
+
+/// What the program does besides.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at the guest's blobs of a coherd that runs with --sync-socket
+    Ctl(Ctl),
 }
 
 /// The answer to `--print-capabilities`, `vhost-user.json` of QEMU. It has no word for Venus, and

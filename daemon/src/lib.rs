@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod coherence;
 pub mod config;
+pub mod ctl;
 pub mod device;
 pub mod explain;
 pub mod guest_pat;

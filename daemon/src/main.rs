@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use coherd::cli::{Cli, capabilities};
+use coherd::cli::{Cli, Command, capabilities};
+
 use coherd::coherence::Registry;
 use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
 use coherd::explain::one_line;
@@ -47,10 +48,12 @@ enum MainError {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = if cli.print_capabilities {
-        writeln!(std::io::stdout(), "{}", capabilities()).map_err(Into::into)
-    } else {
-        run(cli)
+    let result = match &cli.command {
+        Some(Command::Ctl(ctl)) => ctl.run(&mut std::io::stdout().lock()).map_err(Into::into),
+        None if cli.print_capabilities => {
+            writeln!(std::io::stdout(), "{}", capabilities()).map_err(Into::into)
+        }
+        None => run(cli),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -40,8 +40,8 @@ static bool copy(const struct coherd_sync_mapping *mapping, uint32_t access, FIL
     struct coherd_sync_bracket *bracket;
     if (!ok(coherd_sync_begin(mapping, access, 0, 0, TIMEOUT_MS, &bracket), "begin"))
         return false;
-    size_t size;
-    void *bytes = coherd_sync_bytes(bracket, &size);
+    void *bytes = coherd_sync_bytes(bracket);
+    size_t size = coherd_sync_size(bracket);
     bool copied = access == COHERD_SYNC_READ ? complete(fwrite(bytes, size, 1, file), "write")
                                              : complete(fread(bytes, size, 1, file), "read");
     return ok(coherd_sync_end(bracket), "end") && copied;

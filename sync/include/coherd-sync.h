@@ -384,10 +384,13 @@ enum coherd_sync_result coherd_sync_begin(const struct coherd_sync_mapping *mapp
                                           uint32_t timeout_ms,
                                           struct coherd_sync_bracket **bracket);
 
-// Where the bracket's bytes are mapped, valid until its end; `size`, which may be null, is set to
-// how many there are. They may be accessed only as the bracket says, and the other side can change
-// them at any time: copy first, then look at the copy. Null for null.
-void *coherd_sync_bytes(const struct coherd_sync_bracket *bracket, size_t *size);
+// Where the bracket's bytes are mapped, valid until its end. They may be accessed only as the
+// bracket says, and the other side can change them at any time: copy first, then look at the copy.
+// Null for null.
+void *coherd_sync_bytes(const struct coherd_sync_bracket *bracket);
+
+// How many bytes the bracket has. 0 for null.
+size_t coherd_sync_size(const struct coherd_sync_bracket *bracket);
 
 // Ends the bracket and frees it; it may be null. Afterwards what was written is where it belongs,
 // unless the result says that it may not be. The bracket is not open any more in either case.

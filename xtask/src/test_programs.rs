@@ -18,6 +18,7 @@ use crate::vm::{Vm, VmError};
 pub const OPTIONS: &[&str] = &[
     "--package=coherd",
     "--package=coherd-blob",
+    "--package=coherd-sync-c",
     "--package=coherd-test-layer",
     "--package=coherd-tests",
     "--package=coherd-vulkan",

@@ -176,12 +176,13 @@ impl BlobRecord {
     ///
     /// # Errors
     /// See [`AccessError`]: the access is over, but the GPU may see stale bytes.
-    pub fn end(&self, bracket: &Bracket, patience: &Patience<'_>) -> Result<(), AccessError> {
+    #[expect(clippy::needless_pass_by_value, reason = "an access ends once")]
+    pub fn end(&self, bracket: Bracket, patience: &Patience<'_>) -> Result<(), AccessError> {
         let Bracket {
             holder,
             of_file,
             of_memory,
-        } = *bracket;
+        } = bracket;
         // The books end it in any case.
         let turn = self.turn().take(patience);
         let patience = turn.is_ok().then_some(patience);

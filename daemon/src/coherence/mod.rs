@@ -10,6 +10,8 @@ mod dma_buf;
 mod patience;
 mod record;
 pub mod registry;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use access::{AccessError, Bracket, DeviceMemory};

@@ -126,7 +126,7 @@ impl Ticket {
         }
         drop(result);
         if let Ok(bracket) = ended {
-            let _ = end(&(Arc::clone(&self.wanted.record), bracket), LONGEST_END);
+            let _ = end(&self.wanted.record, bracket, LONGEST_END);
         }
     }
 }
@@ -212,27 +212,27 @@ impl Job for EndJob {
     fn run(self) -> Option<Self> {
         let mut result = Ok(());
         // Blobs that somebody is stuck with are waited for once.
-        let mut stuck: Vec<&Arc<BlobRecord>> = Vec::new();
-        for bracket in &self.brackets {
-            let is_stuck = stuck.iter().any(|record| Arc::ptr_eq(record, &bracket.0));
+        let mut stuck: Vec<Arc<BlobRecord>> = Vec::new();
+        for (record, bracket) in self.brackets {
+            let is_stuck = stuck.iter().any(|other| Arc::ptr_eq(other, &record));
             let patience = if is_stuck {
                 Duration::ZERO
             } else {
                 LONGEST_END
             };
-            let ended = end(bracket, patience);
+            let ended = end(&record, bracket, patience);
             if !is_stuck && matches!(ended, Err(AccessError::Patience(_))) {
-                stuck.push(&bracket.0);
+                stuck.push(record);
             }
             result = result.and(ended);
         }
-        drop(self.brackets);
+        drop(stuck);
         self.done.add(Done::Ended(self.peer, result));
         None
     }
 }
 
-fn end((record, bracket): &OpenBracket, patience: Duration) -> Result<(), AccessError> {
+fn end(record: &BlobRecord, bracket: Bracket, patience: Duration) -> Result<(), AccessError> {
     record.end(bracket, &Patience::until(Instant::now() + patience))
 }
 

@@ -67,24 +67,21 @@ pub unsafe extern "C" fn coherd_sync_begin(
     })
 }
 
-/// Where the bracket's bytes are mapped, valid until its end; `size`, which may be null, is set to
-/// how many there are. They may be accessed only as the bracket says, and the other side can change
-/// them at any time: copy first, then look at the copy. Null for null.
+/// Where the bracket's bytes are mapped, valid until its end. They may be accessed only as the
+/// bracket says, and the other side can change them at any time: copy first, then look at the copy.
+/// Null for null.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn coherd_sync_bytes(
-    bracket: *const coherd_sync_bracket,
-    size: *mut usize,
-) -> *mut c_void {
+pub unsafe extern "C" fn coherd_sync_bytes(bracket: *const coherd_sync_bracket) -> *mut c_void {
     // SAFETY: the caller's promise.
-    let Some(bracket) = (unsafe { bracket.as_ref() }) else {
-        return ptr::null_mut();
-    };
-    let bytes = bracket.bracket.bytes();
-    if !size.is_null() {
-        // SAFETY: the caller's promise.
-        unsafe { size.write(bytes.len()) };
-    }
-    bytes.as_ptr().cast()
+    let bracket = unsafe { bracket.as_ref() };
+    bracket.map_or(ptr::null_mut(), |open| open.bracket.bytes().as_ptr().cast())
+}
+
+/// How many bytes the bracket has. 0 for null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn coherd_sync_size(bracket: *const coherd_sync_bracket) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { bracket.as_ref() }.map_or(0, |open| open.bracket.bytes().len())
 }
 
 /// Ends the bracket and frees it; it may be null. Afterwards what was written is where it belongs,

@@ -12,7 +12,7 @@ mod peer;
 mod server;
 
 pub use blob::{HEADER, Recipe, contents};
-pub use moving::{deps, moves_memory, run};
+pub use moving::{deps, moves_memory, run, server};
 pub use server::{Fake, Rules};
 
 use std::time::Duration;

@@ -27,7 +27,7 @@ pub fn run(command: &mut Command) -> Output {
 }
 
 /// A server whose blobs have these sizes.
-fn server(sizes: &[u64]) -> (Fake, Vec<u64>) {
+pub fn server(sizes: &[u64]) -> (Fake, Vec<u64>) {
     let fake = Fake::new(Rules::default());
     let ids = sizes.iter().map(|size| {
         fake.create(Recipe {

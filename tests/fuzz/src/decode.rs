@@ -1,6 +1,7 @@
 //! `coherd-protocol`: decoding of requests, encoding of answers.
 
 use arbitrary::{Result, Unstructured};
+use coherd_protocol::blob_context::{self, Capset, Stream};
 use coherd_protocol::gpu::capset::VenusCapset;
 use coherd_protocol::gpu::limits::{EDID_LEN, MAX_BACKING_ENTRIES};
 use coherd_protocol::gpu::wire::{CapsetInfo, DisplayOne, Rect};
@@ -20,6 +21,7 @@ const ERRORS: [ErrorCode; 6] = [
 pub fn run(input: &[u8]) {
     decode(input);
     VenusCapset::from_bytes(input);
+    decode_blob_context(input);
     // An input that ends early has been used up.
     let _ = encode(&mut Unstructured::new(input));
 }
@@ -85,6 +87,22 @@ fn len(command: &Command<'_>) -> usize {
         Command::ResourceAttachBacking(_, list) => 32 + entries(list.len()),
         Command::ResourceCreateBlob(_, list) => 56 + entries(list.len()),
         Command::Submit3d(commands) => 32 + commands.len(),
+    }
+}
+
+/// Streams and capsets of the blob context, whose reader is in the guest.
+fn decode_blob_context(input: &[u8]) {
+    if let Ok(stream) = Stream::new(input) {
+        let mut len = 0;
+        for request in stream {
+            len += size_of::<blob_context::command::Head>() + request.body.len();
+            let _ = blob_context::Command::decode(request.head.opcode.get(), request.body);
+        }
+        assert_eq!(len, input.len(), "a stream has gaps");
+    }
+    if let Some(capset) = Capset::decode(input) {
+        let encoded = Capset::decode(&capset.encode()).expect("its own capset");
+        assert_eq!((encoded.types, encoded.heaps), (capset.types, capset.heaps));
     }
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here has threads, clocks or random numbers, so that an input does the same each time
 //! and coverage means something.
 
+pub mod blob_context;
 pub mod decode;
 pub mod device;
 mod device_thread;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) struct State {
     fences: Vec<Fence>,
     /// The latest fence that was signalled on each timeline.
     signalled: BTreeMap<Timeline, u64>,
+    /// What the next blob exports in place of a file of its own.
+    pub(super) lent: Option<OwnedFd>,
     /// The next fence is that of this label.
     label: Option<u32>,
     labelled: BTreeMap<u32, Fence>,
@@ -191,6 +193,11 @@ impl Host {
             }
             Ok(())
         })
+    }
+
+    /// Has the next blob export this dma-buf, which is not what "the GPU" sees of it.
+    pub fn lend(&self, dma_buf: OwnedFd) {
+        self.change(|state| state.lent = Some(dma_buf));
     }
 
     /// Number of the file behind a blob.

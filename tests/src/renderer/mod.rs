@@ -14,7 +14,8 @@ use std::os::fd::BorrowedFd;
 use coherd::coherence::BlobRecord;
 use coherd::device::image::Direction;
 use coherd::memory::GuestRanges;
-use coherd::renderer::{BlobRequest, Capset, Export, Renderer, RendererError, Scope};
+use coherd::renderer::{BlobRequest, Capset, Export, ExportedFile, Renderer, RendererError, Scope};
+use coherd_blob::backing::ExportKind;
 use coherd_protocol::gpu::header::{Fence, Timeline};
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
 
@@ -88,9 +89,18 @@ impl Renderer for MemfdRenderer {
         let (memory, export) = recipe
             .make(blob.size)
             .map_err(|errno| RendererError::Failed(errno.to_string()))?;
-        self.host
-            .change(|state| state.blobs.insert(blob.resource_id, memory));
-        Ok(export)
+        let lent = self.host.change(|state| {
+            state.blobs.insert(blob.resource_id, memory);
+            state.lent.take()
+        });
+        let Some(fd) = lent else {
+            return Ok(export);
+        };
+        Ok(Some(Export::File(ExportedFile {
+            fd,
+            kind: ExportKind::DmaBuf,
+            map_info: recipe.map_info,
+        })))
     }
 
     fn create_3d(&mut self, request: &ResourceCreate3d) -> Result<u64, RendererError> {

@@ -9,7 +9,9 @@
 mod brackets;
 mod exporters;
 mod limits;
+mod mapping_types;
 mod memfd;
+mod records;
 mod waits;
 
 /// Bytes of a buffer that has several pages and takes no time.

@@ -27,8 +27,16 @@ const LEFT_OUT: [&str; 4] = ["faults", "incoherent", "memory", "transfer"];
 /// Of this crate only these programs run.
 const TESTS: (&str, [&str; 2]) = ("coherd-tests", ["dma_buf", MATRIX]);
 
-/// Tests that do not run: they run all others again with a layer that makes no real dma-bufs.
-const SKIP: [&str; 2] = ["--skip", "everything_holds_with_incoherent_memory"];
+/// And of this program the tests of blobs that lavapipe allocates.
+const DAEMON: (&str, &str) = ("daemon", "blob_context");
+
+/// Tests that do not run: with a layer that makes no real dma-bufs.
+const SKIP: [&str; 4] = [
+    "--skip",
+    "everything_holds_with_incoherent_memory",
+    "--skip",
+    "blob_context::layer",
+];
 
 /// The program that finds out the matrix of `docs/memory-types.md`, and what has it compare.
 const MATRIX: &str = "memory_matrix";
@@ -142,6 +150,10 @@ pub fn run(lab: &Lab, filter: Option<&str>, progress: &Progress) -> Result<Tally
     let mut tally = Tally::default();
     for program in guest.programs.iter().filter(|program| is_chosen(program)) {
         let began = Instant::now();
+        let mut selection = selection.clone();
+        if program.target == DAEMON.0 && filter.is_none() {
+            selection.push(DAEMON.1);
+        }
         let results = guest.run(program, &[(COMPARE, "1".into())], &selection)?;
         print!("{}", results.shown);
         tally += results.tally;
@@ -158,5 +170,5 @@ fn is_chosen(program: &TestProgram) -> bool {
     let (tests, targets) = TESTS;
     let target = program.target.as_str();
     (PACKAGES.contains(&program.package.as_str()) && !LEFT_OUT.contains(&target))
-        || (program.package == tests && targets.contains(&target))
+        || (program.package == tests && (targets.contains(&target) || target == DAEMON.0))
 }

@@ -7,6 +7,8 @@ use clap::ValueEnum;
 /// A fuzz target: a program of the crate `tests/fuzz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
+    /// Streams of blob contexts
+    BlobContext,
     /// Decoding of requests, encoding of answers
     Decode,
     /// The whole device behind real queues
@@ -23,7 +25,8 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
+        Self::BlobContext,
         Self::Decode,
         Self::Device,
         Self::SyncClient,
@@ -36,6 +39,7 @@ impl Target {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::BlobContext => "blob-context",
             Self::Decode => "decode",
             Self::Device => "device",
             Self::SyncClient => "sync-client",

@@ -126,13 +126,29 @@ impl<G: Gpu> Runner<G> {
     /// Carries out jobs until the context ends, and then ends what it has left open.
     pub fn run(mut self) {
         loop {
-            match self.shared.next(self.in_flight.is_empty()) {
+            let next = match self.in_flight.is_empty() {
+                true => self.shared.wait_next(),
+                false => self.shared.next(false),
+            };
+            match next {
                 Next::Job(job, slot) => self.execute(job, slot),
                 Next::Nothing => self.finish_first(),
                 Next::End => break,
             }
         }
-        self.end_where(|_| true);
+    }
+
+    /// Carries out the jobs that there are.
+    pub fn run_queued(&mut self) {
+        loop {
+            let is_idle = self.in_flight.is_empty();
+            match self.shared.next(is_idle) {
+                Next::Job(job, slot) => self.execute(job, slot),
+                Next::Nothing if is_idle => break,
+                Next::Nothing => self.finish_first(),
+                Next::End => break,
+            }
+        }
     }
 
     fn execute(&mut self, job: Job<G>, slot: Slot) {
@@ -292,9 +308,16 @@ impl<G: Gpu> Runner<G> {
     }
 }
 
+/// The context has ended, and what it left open ends with it.
+impl<G: Gpu> Drop for Runner<G> {
+    fn drop(&mut self) {
+        self.end_where(|_| true);
+    }
+}
+
 impl Open {
-    fn end(&self, patience: &Patience<'_>) -> Result<(), AccessError> {
-        self.record.end(&self.bracket, patience)
+    fn end(self, patience: &Patience<'_>) -> Result<(), AccessError> {
+        self.record.end(self.bracket, patience)
     }
 }
 

@@ -32,7 +32,7 @@ use self::commands::Call;
 use self::context::Context;
 use self::gpu::Gpu;
 use self::host::Host;
-use self::queue::{Queue, Threads};
+use self::queue::{Queue, Service, Threads};
 use self::slot::Gauge;
 pub use self::vulkan::{Vulkan, VulkanError};
 use super::{
@@ -54,7 +54,7 @@ pub struct BlobContexts<G: Gpu> {
     /// Blobs that are resources.
     blobs: HashMap<u32, Arc<Blob<G>>>,
     fences: FenceSink,
-    threads: Threads,
+    service: Service,
     jobs: Gauge,
     accesses: Gauge,
 }
@@ -74,10 +74,18 @@ impl<G: Gpu> BlobContexts<G> {
             contexts: HashMap::new(),
             blobs: HashMap::new(),
             fences,
-            threads: Threads::default(),
+            service: Service::Threads(Threads::default()),
             jobs: Gauge::default(),
             accesses: Gauge::default(),
         }
+    }
+
+    /// Has the jobs of contexts carried out by whoever submits them, for GPUs that have nothing
+    /// to wait for.
+    #[must_use]
+    pub fn without_threads(mut self) -> Self {
+        self.service = Service::Caller;
+        self
     }
 
     fn context(&mut self, ctx_id: u32) -> Result<&mut Context<G>, RendererError> {
@@ -104,7 +112,7 @@ impl<G: Gpu> Renderer for BlobContexts<G> {
         let queue = Queue::new(
             Arc::clone(&self.host.gpu),
             self.fences.clone(),
-            self.threads.clone(),
+            self.service.clone(),
             self.jobs.of_context(),
         );
         let context = Context::new(queue, self.accesses.of_context());
@@ -271,7 +279,9 @@ impl<G: Gpu> BlobContexts<G> {
 impl<G: Gpu> Drop for BlobContexts<G> {
     fn drop(&mut self) {
         self.contexts.clear();
-        if !self.threads.wait_ended(LAST_WORK) {
+        if let Service::Threads(threads) = &self.service
+            && !threads.wait_ended(LAST_WORK)
+        {
             warn!("the GPU still works for contexts that are gone");
         }
     }

@@ -67,7 +67,16 @@ impl Drop for Running {
     }
 }
 
-/// What the thread is to do next.
+/// Who carries out the jobs of contexts.
+#[derive(Clone, Debug)]
+pub enum Service {
+    /// A thread for each context.
+    Threads(Threads),
+    /// Whoever puts them in, at once: for GPUs that have nothing to wait for.
+    Caller,
+}
+
+/// What a runner is to do next.
 pub enum Next<G: Gpu> {
     /// This.
     Job(Job<G>, Slot),
@@ -86,31 +95,38 @@ pub struct Shared<G: Gpu> {
 
 struct State<G: Gpu> {
     jobs: VecDeque<(Job<G>, Slot)>,
-    /// Whether the thread has something to do besides.
+    /// Whether the runner has something to do besides.
     busy: bool,
 }
 
 impl<G: Gpu> Shared<G> {
-    /// Takes the next job. Where there is none, waits for one if the thread `may_sleep`.
-    pub fn next(&self, may_sleep: bool) -> Next<G> {
+    /// Takes the next job for a runner that has nothing else to do if it `is_idle`.
+    pub fn next(&self, is_idle: bool) -> Next<G> {
+        self.take(&mut self.lock(), is_idle)
+    }
+
+    /// Takes the next job for a runner that has nothing else to do, and waits for one.
+    pub fn wait_next(&self) -> Next<G> {
         let mut state = self.lock();
         loop {
-            if self.is_closed() {
-                return Next::End;
+            match self.take(&mut state, true) {
+                Next::Nothing => {}
+                next => return next,
             }
-            if let Some((job, slot)) = state.jobs.pop_front() {
-                state.busy = true;
-                return Next::Job(job, slot);
-            }
-            if !may_sleep {
-                return Next::Nothing;
-            }
-            state.busy = false;
             state = self
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn take(&self, state: &mut State<G>, is_idle: bool) -> Next<G> {
+        if self.is_closed() {
+            return Next::End;
+        }
+        let job = state.jobs.pop_front();
+        state.busy = job.is_some() || !is_idle;
+        job.map_or(Next::Nothing, |(job, slot)| Next::Job(job, slot))
     }
 
     /// Set once the context is gone.
@@ -133,14 +149,16 @@ pub struct Queue<G: Gpu> {
     shared: Arc<Shared<G>>,
     gpu: Arc<G>,
     fences: FenceSink,
-    threads: Threads,
+    service: Service,
     gauge: Gauge,
     started: bool,
+    /// The runner of [`Service::Caller`].
+    runner: Option<Runner<G>>,
 }
 
 impl<G: Gpu> Queue<G> {
     /// An empty queue. `gauge` counts its jobs.
-    pub fn new(gpu: Arc<G>, fences: FenceSink, threads: Threads, gauge: Gauge) -> Self {
+    pub fn new(gpu: Arc<G>, fences: FenceSink, service: Service, gauge: Gauge) -> Self {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
@@ -152,9 +170,10 @@ impl<G: Gpu> Queue<G> {
             }),
             gpu,
             fences,
-            threads,
+            service,
             gauge,
             started: false,
+            runner: None,
         }
     }
 
@@ -184,7 +203,10 @@ impl<G: Gpu> Queue<G> {
             self.started = true;
         }
         self.shared.lock().jobs.push_back((job, self.gauge.take()));
-        self.shared.changed.notify_one();
+        match &mut self.runner {
+            Some(runner) => runner.run_queued(),
+            None => self.shared.changed.notify_one(),
+        }
         Ok(())
     }
 
@@ -200,15 +222,19 @@ impl<G: Gpu> Queue<G> {
         self.put(Job::Fence(fence))
     }
 
-    fn start(&self) -> io::Result<()> {
-        let running = self.threads.begin();
-        let running =
-            running.ok_or_else(|| io::Error::other("too many contexts wait for the GPU"))?;
+    fn start(&mut self) -> io::Result<()> {
         let runner = Runner::new(
             Arc::clone(&self.gpu),
             Arc::clone(&self.shared),
             self.fences.clone(),
         );
+        let Service::Threads(threads) = &self.service else {
+            self.runner = Some(runner);
+            return Ok(());
+        };
+        let running = threads.begin();
+        let running =
+            running.ok_or_else(|| io::Error::other("too many contexts wait for the GPU"))?;
         thread::Builder::new()
             .name("blob-context".into())
             .stack_size(STACK)

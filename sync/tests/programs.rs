@@ -1,4 +1,4 @@
-//! The example in Rust moves a VM's memory from one server to another.
+//! The library as programs use it: the example in Rust. Programs in C are tested in `c/`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
