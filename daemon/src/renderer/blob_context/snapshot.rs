@@ -327,7 +327,7 @@ impl<G: Gpu> Bytes for Mapped<G> {
 
     fn end(&mut self, patience: &Patience<'_>) -> Result<(), AccessError> {
         match self.bracket.take() {
-            Some(bracket) => self.record.end(&bracket, patience),
+            Some(bracket) => self.record.end(bracket, patience),
             None => Ok(()),
         }
     }
