@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod coherence;
 pub mod config;
+pub mod control;
 pub mod ctl;
 pub mod device;
 pub mod explain;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use coherd::cli::{Cli, Command, capabilities};
 
 use coherd::coherence::Registry;
 use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
+use coherd::control::ControlSocket;
 use coherd::explain::one_line;
 use coherd::guest_pat::HostFacts;
 use coherd::listen::Socket;
@@ -22,6 +24,7 @@ use coherd::renderer::Dispatch;
 use coherd::renderer::blob_context::{BlobContexts, Vulkan};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
+use coherd::snapshot::SnapshotError;
 use coherd::sync::{SyncServer, SyncSocket};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
@@ -38,6 +41,11 @@ enum MainError {
         "no socket: pass --socket-path PATH or --fd N, or set one of them in the --config file"
     )]
     NoSocket,
+    #[error("cannot restore {path}")]
+    Restore {
+        path: PathBuf,
+        source: SnapshotError,
+    },
     #[cfg(not(feature = "venus"))]
     #[error(
         "Venus is not compiled in: build coherd with --features venus, or pass --renderer blob \
@@ -114,6 +122,19 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         SyncServer::start(socket, allowed, blobs)
     });
     let _peers = peers.transpose()?;
+    if let Some(path) = &cli.restore {
+        let restored = std::fs::File::open(path)
+            .map_err(SnapshotError::from)
+            .and_then(|file| daemon.restore(file));
+        restored.map_err(|source| MainError::Restore {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    let control = settings.control_socket.as_deref();
+    let control =
+        control.map(|path| ControlSocket::serve(path, daemon.control().transfers()));
+    let _control = control.transpose()?;
     let reloader = Reloader {
         flags: cli.given,
         file: cli.config,

@@ -105,11 +105,17 @@ pub struct UserSignals<'a> {
 #[derive(Clone, Debug)]
 pub struct Control {
     orders: Arc<Orders>,
+    transfers: Arc<Transfers>,
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
 }
 
 impl Control {
+    /// Saves and loads the device.
+    pub fn transfers(&self) -> Arc<Transfers> {
+        Arc::clone(&self.transfers)
+    }
+
     /// Number of outputs, which stays what it was at the start.
     pub fn outputs(&self) -> usize {
         self.outputs
@@ -233,6 +239,7 @@ impl Daemon {
     pub fn control(&self) -> Control {
         Control {
             orders: Arc::clone(&self.orders),
+            transfers: Arc::clone(&self.transfers),
             outputs: self.outputs,
             mapping_types: Arc::clone(&self.mapping_types),
         }
@@ -258,7 +265,7 @@ impl Daemon {
             Arc::clone(&self.rings),
             Arc::clone(&self.channel),
             Arc::clone(&self.exported),
-            Arc::clone(&self.transfers),
+            Some(Arc::clone(&self.transfers)),
         );
         let mut connection = Connection::new(stream, handler, Arc::clone(&self.channel))?;
         loop {

@@ -1,5 +1,6 @@
 //! A virtual machine that goes on in another daemon.
 
+use std::io::{Seek, Write};
 use std::sync::Arc;
 
 use coherd::mapping_type::Policies;
@@ -18,6 +19,13 @@ pub struct Moving {
     pub state: Vec<u8>,
     bases: Vec<u16>,
     rig: BlobRig,
+}
+
+/// How a state comes to a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    VhostUser,
+    File,
 }
 
 impl BlobRig {
@@ -64,6 +72,29 @@ impl Moving {
         flavour: Flavour,
         options: Options,
     ) -> Result<BlobRig, RigError> {
+        self.go_on(gpu, flavour, options, Way::VhostUser)
+    }
+
+    /// The same, but the other daemon has the state from a file before the VMM comes.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn restore<G: BlobGpu>(
+        self,
+        gpu: &Arc<G>,
+        flavour: Flavour,
+        options: Options,
+    ) -> Result<BlobRig, RigError> {
+        self.go_on(gpu, flavour, options, Way::File)
+    }
+
+    fn go_on<G: BlobGpu>(
+        self,
+        gpu: &Arc<G>,
+        flavour: Flavour,
+        options: Options,
+        way: Way,
+    ) -> Result<BlobRig, RigError> {
         let Self {
             state,
             bases,
@@ -75,7 +106,15 @@ impl Moving {
         let gpu = Arc::clone(gpu);
         let factory =
             Box::new(move |fences| Ok(Box::new(BlobContexts::new(gpu, types, fences)) as Box<_>));
-        let (server, stream) = Server::pair(options, factory)?;
+        let (server, stream) = match way {
+            Way::VhostUser => Server::pair(options, factory)?,
+            Way::File => {
+                let mut file = tempfile::tempfile()?;
+                file.write_all(&state)?;
+                file.rewind()?;
+                Server::restored(file, options, factory)?
+            }
+        };
         let ram = old.frontend.ram();
         let frontend = Frontend::with_ram(stream, Config::new(flavour), ram)?;
         let (mut driver, program) = (old.gpu, old.program);
@@ -85,7 +124,10 @@ impl Moving {
         if let Some(fault) = fault {
             return Err(RigError::Fault(fault));
         }
-        frontend.load_state(&state)?;
+        match way {
+            Way::VhostUser => frontend.load_state(&state)?,
+            Way::File => frontend.adopt(),
+        }
         frontend.resume(&bases)?;
         driver.move_to(&frontend)?;
         // The first command is served once the window is as it was.

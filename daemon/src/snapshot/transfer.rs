@@ -1,5 +1,6 @@
 //! A state on its way to or from a file or pipe: one at a time, in a thread of its own.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::sync::mpsc::{self, Sender};
@@ -102,6 +103,15 @@ impl Transfer {
         *lock(&self.is_over)
     }
 
+    /// Waits for its end for so long; `false` if it goes on.
+    pub fn wait_over(&self, timeout: Duration) -> bool {
+        let is_over = lock(&self.is_over);
+        *self
+            .over
+            .wait_timeout_while(is_over, timeout, |is_over| !*is_over)
+            .map_or_else(|poison| poison.into_inner().0, |(is_over, _)| is_over)
+    }
+
     /// Waits for its end; who asks first is told how it ended.
     ///
     /// # Errors
@@ -121,6 +131,12 @@ impl Transfer {
         *lock(&self.outcome) = Some(outcome);
         *lock(&self.is_over) = true;
         self.over.notify_all();
+    }
+}
+
+impl fmt::Debug for Transfers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfers").finish_non_exhaustive()
     }
 }
 

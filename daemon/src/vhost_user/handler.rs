@@ -70,7 +70,8 @@ pub struct Handler {
     rings: Arc<Rings>,
     channel: Arc<BackChannel>,
     memory: MemoryTable,
-    transfers: Arc<Transfers>,
+    /// `None` where no state is saved or loaded.
+    transfers: Option<Arc<Transfers>>,
 }
 
 impl Handler {
@@ -80,7 +81,7 @@ impl Handler {
         rings: Arc<Rings>,
         channel: Arc<BackChannel>,
         exported: Arc<ExportedFiles>,
-        transfers: Arc<Transfers>,
+        transfers: Option<Arc<Transfers>>,
     ) -> Self {
         Self {
             offer,
@@ -89,6 +90,11 @@ impl Handler {
             memory: MemoryTable::new(exported),
             transfers,
         }
+    }
+
+    fn transfers(&self) -> Result<&Arc<Transfers>> {
+        let none = VhostUserError::InvalidOperation("no device state");
+        self.transfers.as_ref().ok_or(none)
     }
 
     fn configure(&self, queue: u32, change: impl FnOnce(&mut Ring)) -> Result<()> {
@@ -202,7 +208,10 @@ impl VhostUserBackendReqHandlerMut for Handler {
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
-        Ok(features::protocol(self.offer.memory_slots))
+        Ok(features::protocol(
+            self.offer.memory_slots,
+            self.transfers.is_some(),
+        ))
     }
 
     fn set_protocol_features(&mut self, bits: u64) -> Result<()> {
@@ -296,7 +305,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
             VhostTransferStateDirection::SAVE => Direction::Save,
             VhostTransferStateDirection::LOAD => Direction::Load,
         };
-        let begun = self.transfers.begin(direction, fd, false);
+        let begun = self.transfers()?.begin(direction, fd, false);
         begun.map_err(|error| {
             error!("{}", one_line(&error));
             VhostUserError::from(HandlerError::State(error))
@@ -306,7 +315,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
 
     // The other end of the pipe is closed by now, so that the transfer is about to end.
     fn check_device_state(&mut self) -> Result<()> {
-        Ok(self.transfers.check().map_err(HandlerError::State)?)
+        Ok(self.transfers()?.check().map_err(HandlerError::State)?)
     }
 
     fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {

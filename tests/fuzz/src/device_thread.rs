@@ -5,8 +5,7 @@ use std::sync::Arc;
 use coherd::device::display::Outputs;
 use coherd::device::quota::Quotas;
 use coherd::device::{Device, DeviceConfig};
-use coherd::mailbox::Mailbox;
-use coherd::reactor::{Reactor, Wake};
+use coherd::reactor::Reactor;
 use coherd::renderer::{FenceSink, Renderer};
 use coherd::vhost_user::config_events::ConfigEvents;
 use coherd::vhost_user::rings::Rings;
@@ -55,12 +54,7 @@ impl DeviceThread {
         let fences = FenceSink::new().expect("an eventfd");
         let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");
         let device = Device::new(config, wrap(renderer), parts.window);
-        let wake = || Wake::new().expect("an eventfd");
-        let orders = Arc::new(Orders {
-            stop: wake(),
-            status: wake(),
-            displays: Mailbox::new().expect("an eventfd"),
-        });
+        let orders = Arc::new(Orders::new().expect("an eventfd"));
         let reactor = parts.reactor;
         let mut worker = Worker::new(
             device,

@@ -11,6 +11,7 @@ use super::Frontend;
 use super::config::protocol;
 use super::error::FrontendError;
 use super::message::words;
+use super::lock;
 use super::session::Session;
 use super::shared::Shared;
 
@@ -36,6 +37,12 @@ impl Frontend {
     /// As for [`Frontend::save_state`].
     pub fn load_state(&self, state: &[u8]) -> Result<(), FrontendError> {
         self.shared.settle(self.shared.load_state(state))
+    }
+
+    /// The backend has the state of a device already, which goes on at the next
+    /// [`Frontend::resume`].
+    pub fn adopt(&self) {
+        lock(&self.shared.session).is_new_driver = true;
     }
 }
 

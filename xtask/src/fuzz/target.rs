@@ -13,6 +13,8 @@ pub enum Target {
     Decode,
     /// The whole device behind real queues
     Device,
+    /// The loader of saved devices
+    State,
     /// Answers of a server of the sync protocol, and what the client makes of them
     SyncClient,
     /// Messages of the sync protocol
@@ -25,10 +27,11 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BlobContext,
         Self::Decode,
         Self::Device,
+        Self::State,
         Self::SyncClient,
         Self::SyncDecode,
         Self::VhostUser,
@@ -42,6 +45,7 @@ impl Target {
             Self::BlobContext => "blob-context",
             Self::Decode => "decode",
             Self::Device => "device",
+            Self::State => "state",
             Self::SyncClient => "sync-client",
             Self::SyncDecode => "sync-decode",
             Self::VhostUser => "vhost-user",

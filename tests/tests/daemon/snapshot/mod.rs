@@ -1,5 +1,6 @@
 //! A guest that goes on in another daemon.
 
+mod control;
 mod refusal;
 mod resume;
 
