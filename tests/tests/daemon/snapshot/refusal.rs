@@ -81,6 +81,7 @@ fn gpu_that_hangs_is_not_waited_for_without_end() {
     gpu.hold();
     let stream = silent(opcode::FILL, &fill(1, (0, PAGE), 0));
     let token = rig.program.submit(&mut rig.gpu, &stream).unwrap();
+    assert!(gpu.wait_given(1, rig.frontend.timeout()));
     let bases = rig.frontend.stop().unwrap();
     assert!(is_refused(rig.frontend.save_state()));
     rig.frontend.resume(&bases).unwrap();
