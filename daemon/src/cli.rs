@@ -32,6 +32,10 @@ pub struct Cli {
     #[arg(long)]
     pub check_config: bool,
 
+    /// Go on with the device whose state is in this file, of `coherd ctl save`
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
+
     /// Print the capabilities of this back-end as JSON and exit
     #[arg(long)]
     pub print_capabilities: bool,

@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod coherence;
 pub mod config;
+pub mod control;
 pub mod ctl;
 pub mod device;
 pub mod exit;
@@ -27,6 +28,7 @@ pub mod renderer;
 pub mod serve;
 pub mod service_manager;
 pub mod size;
+pub mod snapshot;
 pub mod socket_file;
 pub mod sync;
 pub mod vhost_user;

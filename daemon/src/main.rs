@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use clap::Parser;
 use coherd::cli::{Cli, Command, capabilities};
 use coherd::coherence::Registry;
 use coherd::config::{ConfigError, LogLevel, RendererKind, Settings, SocketSource};
+use coherd::control::ControlSocket;
 use coherd::exit;
 use coherd::explain::one_line;
 use coherd::guest_pat::HostFacts;
@@ -24,6 +26,7 @@ use coherd::renderer::blob_context::{BlobContexts, Vulkan};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
 use coherd::service_manager::{ServiceManager, Sockets};
+use coherd::snapshot::SnapshotError;
 use coherd::socket_file::SocketFile;
 use coherd::sync::{SyncServer, SyncSocket};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -46,6 +49,11 @@ enum MainError {
     NoSocket,
     #[error("--persist needs a socket that listens; this one is connected, so leave --persist out")]
     PersistConnected,
+    #[error("cannot restore {path}")]
+    Restore {
+        path: PathBuf,
+        source: SnapshotError,
+    },
     #[cfg(not(feature = "venus"))]
     #[error(
         "Venus is not compiled in: build coherd with --features venus, or pass --renderer blob \
@@ -67,7 +75,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::from(exit::DONE),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "coherd: {}", one_line(&*error));
-            let usage = error.is::<MainError>() || error.is::<ConfigError>();
+            let is_usage = |error: &MainError| !matches!(error, MainError::Restore { .. });
+            let usage = error.downcast_ref().is_some_and(is_usage) || error.is::<ConfigError>();
             ExitCode::from(if usage { exit::USAGE } else { exit::FAILED })
         }
     }
@@ -146,6 +155,18 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         SyncServer::start(socket, allowed, blobs)
     });
     let _peers = peers.transpose()?;
+    if let Some(path) = &cli.restore {
+        let restored = std::fs::File::open(path)
+            .map_err(SnapshotError::from)
+            .and_then(|file| daemon.restore(file));
+        restored.map_err(|source| MainError::Restore {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    let control = settings.control_socket.as_deref();
+    let control = control.map(|path| ControlSocket::serve(path, daemon.control().transfers()));
+    let _control = control.transpose()?;
     let reloader = Reloader {
         flags: cli.given,
         file: cli.config,

@@ -1,5 +1,6 @@
 //! The life of one connection: the device thread, the requests of the front-end, and the end.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::mapping_type::{MappingTypes, Policies};
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
 use crate::service_manager::ServiceManager;
+use crate::snapshot::{Direction, SnapshotError, Transfers};
 use crate::vhost_user::back_channel::BackChannel;
 use crate::vhost_user::config_events::ConfigEvents;
 use crate::vhost_user::connection::{Connection, is_hang_up};
@@ -127,11 +129,17 @@ pub struct UserSignals<'a> {
 #[derive(Clone, Debug)]
 pub struct Control {
     orders: Arc<Orders>,
+    transfers: Arc<Transfers>,
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
 }
 
 impl Control {
+    /// Saves and loads the device.
+    pub fn transfers(&self) -> Arc<Transfers> {
+        Arc::clone(&self.transfers)
+    }
+
     /// Number of outputs, which stays what it was at the start.
     pub fn outputs(&self) -> usize {
         self.outputs
@@ -165,6 +173,7 @@ pub struct Daemon {
     channel: Arc<BackChannel>,
     exported: Arc<ExportedFiles>,
     orders: Arc<Orders>,
+    transfers: Arc<Transfers>,
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
     ended: Arc<Wake>,
@@ -192,6 +201,11 @@ impl Daemon {
         let rings = Arc::new(Rings::new(Arc::clone(&reactor), Arc::clone(&channel))?);
         let exported = Arc::new(ExportedFiles::default());
         let orders = Arc::new(Orders::new()?);
+        let transfers = Arc::new(Transfers::new(
+            Arc::clone(&orders.snapshot),
+            Arc::clone(&rings),
+            options.quotas,
+        ));
         let ended = Arc::new(Wake::new()?);
         let fences = FenceSink::new()?;
 
@@ -246,6 +260,7 @@ impl Daemon {
             channel,
             exported,
             orders,
+            transfers,
             outputs: options.outputs.count(),
             mapping_types: options.mapping_types,
             ended,
@@ -260,9 +275,19 @@ impl Daemon {
     pub fn control(&self) -> Control {
         Control {
             orders: Arc::clone(&self.orders),
+            transfers: Arc::clone(&self.transfers),
             outputs: self.outputs,
             mapping_types: Arc::clone(&self.mapping_types),
         }
+    }
+
+    /// Becomes the device whose state is in `file`.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; the device is a new one then.
+    pub fn restore(&self, file: File) -> Result<(), SnapshotError> {
+        self.transfers.begin(Direction::Load, file, false)?;
+        self.transfers.check()
     }
 
     /// Tells `manager` from now on how the daemon is doing.
@@ -327,6 +352,7 @@ impl Daemon {
             Arc::clone(&self.rings),
             Arc::clone(&self.channel),
             Arc::clone(&self.exported),
+            Some(Arc::clone(&self.transfers)),
         );
         let mut connection = Connection::new(stream, handler, Arc::clone(&self.channel))?;
         loop {

@@ -108,6 +108,16 @@ impl HostWindow {
         self.table.is_empty()
     }
 
+    /// Bytes of the window.
+    pub fn size(&self) -> u64 {
+        self.table.size()
+    }
+
+    /// Whether so many bytes have a place at `offset` once what is stale there is gone.
+    pub fn would_fit(&self, offset: u64, len: u64) -> bool {
+        self.table.check(offset, len).is_ok()
+    }
+
     /// Maps a blob at `offset`. On success the guest may touch the memory at once.
     ///
     /// # Errors

@@ -45,6 +45,11 @@ pub struct Given {
     #[serde(deserialize_with = "value::texts")]
     pub sync_allow: Option<Vec<Allow>>,
 
+    /// Let the user coherd runs as, and root, have the device's state saved through this socket, as
+    /// `coherd ctl save` does; a stale one is replaced
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+
     /// What to render with [default: venus]
     #[arg(long, value_enum)]
     pub renderer: Option<RendererKind>,
@@ -129,6 +134,7 @@ impl Given {
             sync_socket,
             sync_fd,
             sync_allow: self.sync_allow.or(file.sync_allow),
+            control_socket: self.control_socket.or(file.control_socket),
             renderer: self.renderer.or(file.renderer),
             render_node: self.render_node.or(file.render_node),
             display: self.display.or(file.display),

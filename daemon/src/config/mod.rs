@@ -79,6 +79,8 @@ pub struct Settings {
     pub sync: Option<SocketSource>,
     /// Which of them are let in.
     pub sync_allow: AllowList,
+    /// Where the device's state can be had saved, if it can.
+    pub control_socket: Option<PathBuf>,
     /// What to render with.
     pub renderer: RendererKind,
     /// The GPU, if a certain one is wanted.
@@ -148,6 +150,7 @@ impl Settings {
             sync_allow: given
                 .sync_allow
                 .map_or_else(AllowList::default, AllowList::new),
+            control_socket: given.control_socket,
             socket: given
                 .socket_path
                 .map(SocketSource::Path)

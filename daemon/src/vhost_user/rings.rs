@@ -12,9 +12,11 @@ use tracing::{debug, warn};
 use virtio_queue::DescriptorChain;
 
 use super::back_channel::BackChannel;
+use super::features;
 use super::ring::{Ring, Used};
 use crate::memory::GuestMemory;
 use crate::reactor::{Reactor, Wake};
+use crate::snapshot::RingState;
 
 /// Control and cursor queue, VIRTIO 1.4 section 5.7.2.
 pub const NUM_QUEUES: usize = 2;
@@ -87,6 +89,40 @@ impl Rings {
         let state = self.lock();
         self.channel.set_running(state.running);
         state.epoch
+    }
+
+    /// Whether the device runs.
+    pub fn is_running(&self) -> bool {
+        self.lock().running
+    }
+
+    /// Guest RAM.
+    pub fn memory(&self) -> GuestMemory {
+        GuestMemory::clone(&self.lock().memory)
+    }
+
+    /// The queues and the features that the driver accepted, to be saved.
+    pub fn save(&self) -> (Vec<RingState>, u64) {
+        let state = self.lock();
+        let rings = state.rings.iter().map(Ring::save).collect();
+        (rings, state.epoch.features)
+    }
+
+    /// Becomes what was saved, unless the device runs. The next start is no reset, but for a
+    /// driver that starts at 0. Returns the life that goes on.
+    pub fn load(&self, rings: &[RingState], features: u64) -> Option<u64> {
+        let mut state = self.lock();
+        if state.running {
+            return None;
+        }
+        for (ring, saved) in state.rings.iter_mut().zip(rings) {
+            ring.load(saved);
+            ring.set_event_idx(features & features::EVENT_IDX != 0);
+        }
+        state.epoch.life += 1;
+        state.epoch.features = features;
+        state.reset = false;
+        Some(state.epoch.life)
     }
 
     /// Replaces guest RAM.

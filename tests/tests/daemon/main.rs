@@ -23,6 +23,7 @@ mod queue_misuse;
 mod queues;
 mod quotas;
 mod reset;
+mod snapshot;
 mod stop;
 mod sync;
 mod textures;
