@@ -132,8 +132,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         })?;
     }
     let control = settings.control_socket.as_deref();
-    let control =
-        control.map(|path| ControlSocket::serve(path, daemon.control().transfers()));
+    let control = control.map(|path| ControlSocket::serve(path, daemon.control().transfers()));
     let _control = control.transpose()?;
     let reloader = Reloader {
         flags: cli.given,

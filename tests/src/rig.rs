@@ -114,11 +114,7 @@ impl Server {
         &self.control
     }
 
-    fn spawn(
-        socket: Socket,
-        options: Options,
-        factory: RendererFactory,
-    ) -> Result<Self, RigError> {
+    fn spawn(socket: Socket, options: Options, factory: RendererFactory) -> Result<Self, RigError> {
         Self::serve(socket, Daemon::start(options, factory)?)
     }
 

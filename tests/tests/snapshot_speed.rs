@@ -115,7 +115,10 @@ fn gigabyte_of_memory_of_all_types_is_saved_and_loaded_with_identical_bytes() {
         saved.as_secs_f64() / copied.as_secs_f64().max(1e-6),
         rate(data, loaded),
     );
-    assert!(written < data + data / 100 + MIB, "{written} bytes for {data}");
+    assert!(
+        written < data + data / 100 + MIB,
+        "{written} bytes for {data}"
+    );
     assert!(saved < copied * TOLERANCE, "{saved:?}, a copy {copied:?}");
     for id in 1..=BLOBS {
         let begun = rig.program.start(&mut rig.gpu, id, Access::READ);

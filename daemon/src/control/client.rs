@@ -17,11 +17,7 @@ use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
 ///
 /// # Errors
 /// See [`ControlError`]; what is in `file` is of no use then.
-pub fn save(
-    path: &Path,
-    file: &File,
-    mut tell: impl FnMut(u64, u64),
-) -> Result<(), ControlError> {
+pub fn save(path: &Path, file: &File, mut tell: impl FnMut(u64, u64)) -> Result<(), ControlError> {
     let server = UnixStream::connect(path).map_err(|source| ControlError::Connect {
         path: path.into(),
         source,

@@ -81,7 +81,10 @@ fn serve_client(mut client: &UnixStream, transfers: &Arc<Transfers>) -> std::io:
     let peer = socket_peercred(client)?;
     if peer.uid != geteuid() && peer.uid != Uid::ROOT {
         warn!(uid = peer.uid.as_raw(), "control client is not let in");
-        return writeln!(client, "{ERROR} only the user that coherd runs as may do this");
+        return writeln!(
+            client,
+            "{ERROR} only the user that coherd runs as may do this"
+        );
     }
     let Some(file) = receive(client)? else {
         return writeln!(client, "{ERROR} this coherd does not know the request");

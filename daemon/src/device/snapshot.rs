@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use coherd_protocol::gpu::GpuError;
 use coherd_protocol::gpu::limits::CURSOR_SIDE;
 use coherd_protocol::gpu::wire::MemEntry;
-use coherd_protocol::gpu::GpuError;
 use coherd_protocol::memory::Access;
 use coherd_protocol::state::{
     self, ContentsKind, ContextState, Entry, ResourceFlags, ResourceKind,
@@ -36,6 +36,7 @@ type Result<T> = std::result::Result<T, SnapshotError>;
 /// What of a loaded device has to wait for guest memory and a window.
 #[derive(Debug, Default)]
 pub struct Pending {
+    outputs: Option<Outputs>,
     backings: Vec<(u32, Vec<Entry>)>,
     mappings: Vec<(u32, u64)>,
     contexts: Vec<state::Context>,
@@ -248,7 +249,9 @@ impl Device {
             context: id.into(),
             resource: resource.into(),
         };
-        state.attachments.extend(resources.into_iter().map(attachment));
+        state
+            .attachments
+            .extend(resources.into_iter().map(attachment));
         for (blob_id, object) in saved.objects {
             pieces.push(Piece {
                 kind: ContentsKind::Object,
@@ -286,8 +289,10 @@ impl Device {
         self.check_likeness(state, features)?;
         self.reset(features);
         let mut pieces = Vec::new();
-        let mut pending = Pending::default();
-        self.load_displays(state)?;
+        let mut pending = Pending {
+            outputs: Some(self.displays_of(state)?),
+            ..Pending::default()
+        };
         for context in &state.contexts {
             self.load_context(context)?;
             pending.contexts.push(*context);
@@ -360,7 +365,7 @@ impl Device {
         Ok(())
     }
 
-    fn load_displays(&mut self, state: &State) -> Result<()> {
+    fn displays_of(&self, state: &State) -> Result<Outputs> {
         let count = self.config.outputs.count();
         let mut modes = Vec::new();
         let mut is_over = false;
@@ -378,9 +383,7 @@ impl Device {
             modes.push(mode.map_err(|_| SnapshotError::Impossible("a display has no such size"))?);
         }
         let outputs = Outputs::new(count, &modes);
-        self.config.outputs =
-            outputs.map_err(|_| SnapshotError::Impossible("there are too many displays"))?;
-        Ok(())
+        outputs.map_err(|_| SnapshotError::Impossible("there are too many displays"))
     }
 
     fn load_context(&mut self, saved: &state::Context) -> Result<()> {
@@ -603,7 +606,10 @@ impl Device {
         let is_attached = context.is_some_and(|context| {
             context.state == Condition::Rendered && context.resources.contains(&id)
         });
-        let end = saved.replies_offset.get().checked_add(saved.replies_size.get());
+        let end = saved
+            .replies_offset
+            .get()
+            .checked_add(saved.replies_size.get());
         let of = |resource: &&ResourceState| resource.of.id.get() == id;
         let fits = state.resources.iter().find(of).is_some_and(|resource| {
             let is_guest = resource.of.kind.get() == ResourceKind::GuestBlob.to_wire();
@@ -634,7 +640,9 @@ impl Device {
             let count = counts.entry(ctx_id).or_default();
             *count = count.saturating_add(bracket.count.get().into());
         }
-        let all = counts.values().fold(0u64, |sum, count| sum.saturating_add(*count));
+        let all = counts
+            .values()
+            .fold(0u64, |sum, count| sum.saturating_add(*count));
         let limit = |scope| self.config.quotas.get(scope, Quota::Brackets);
         let most = counts.values().copied().max().unwrap_or(0);
         if all > limit(Scope::Vm) || most > limit(Scope::Context) {
@@ -681,6 +689,9 @@ impl Device {
         let Some(mut pending) = self.pending.take() else {
             return Ok(());
         };
+        if let Some(outputs) = pending.outputs.take() {
+            self.config.outputs = outputs;
+        }
         for (id, entries) in std::mem::take(&mut pending.backings) {
             self.resume_backing(id, &entries, memory);
         }
@@ -710,8 +721,7 @@ impl Device {
                 .contexts
                 .get(&id)
                 .is_some_and(|context| context.state == Condition::Rendered);
-            if is_rendered
-                && let Err(error) = self.renderer.resume_context(id, replies, &brackets)
+            if is_rendered && let Err(error) = self.renderer.resume_context(id, replies, &brackets)
             {
                 self.report(&format_args!("context {id} does not go on: {error}"));
             }

@@ -220,11 +220,7 @@ impl Renderer for Dispatch {
         renderer.is_some_and(|renderer| renderer.can_save(ctx_id))
     }
 
-    fn save_context(
-        &mut self,
-        ctx_id: u32,
-        until: Instant,
-    ) -> Result<SavedContext, RendererError> {
+    fn save_context(&mut self, ctx_id: u32, until: Instant) -> Result<SavedContext, RendererError> {
         self.of_context(ctx_id)?.save_context(ctx_id, until)
     }
 

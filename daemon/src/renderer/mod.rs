@@ -311,11 +311,7 @@ pub trait Renderer {
     ///
     /// # Errors
     /// [`RendererError::Busy`] if that takes longer than `until`; else see [`RendererError`].
-    fn save_context(
-        &mut self,
-        ctx_id: u32,
-        until: Instant,
-    ) -> Result<SavedContext, RendererError> {
+    fn save_context(&mut self, ctx_id: u32, until: Instant) -> Result<SavedContext, RendererError> {
         let _ = (ctx_id, until);
         Err(RendererError::Unsupported("saving"))
     }

@@ -230,7 +230,7 @@ fn runs(chunk: &[u8]) -> Vec<Range<usize>> {
 /// Reads the bytes of all pieces and the end of the stream. What the stream does not have is zero.
 ///
 /// # Errors
-/// Those of [`Reader::next`], [`SnapshotError::Impossible`] and [`SnapshotError::Access`]
+/// Those of [`Reader::section`], [`SnapshotError::Impossible`] and [`SnapshotError::Access`]
 pub fn load(
     pieces: &mut [Piece],
     reader: &mut Reader<impl Read>,
@@ -241,7 +241,7 @@ pub fn load(
     let mut left = pieces.iter_mut();
     loop {
         let sections = reader.sections();
-        let (kind, payload) = reader.next()?;
+        let (kind, payload) = reader.section()?;
         match kind {
             Kind::Contents => {
                 let (head, some) = Contents::ref_from_prefix(payload)
@@ -398,11 +398,7 @@ mod tests {
             .zip(sizes)
             .map(|(id, size)| piece(id, vec![0; *size]))
             .collect();
-        load(
-            &mut pieces,
-            &mut Reader::new(stream)?,
-            &Progress::default(),
-        )?;
+        load(&mut pieces, &mut Reader::new(stream)?, &Progress::default())?;
         let bytes = |piece: Piece| match piece.store {
             Store::Image(pixels) => pixels.0.into_vec(),
             Store::Memory(_) => Vec::new(),

@@ -40,7 +40,9 @@ pub enum SnapshotError {
     #[error("this is no state of coherd's")]
     NotAState,
     /// It is of a version that does not exist yet.
-    #[error("the state is of version {found}, and this coherd knows version {known}: use a newer one")]
+    #[error(
+        "the state is of version {found}, and this coherd knows version {known}: use a newer one"
+    )]
     Newer {
         /// Version of the state.
         found: u32,
@@ -54,7 +56,9 @@ pub enum SnapshotError {
     #[error("the state cannot be: {0}")]
     Impossible(&'static str),
     /// It is for a device with other settings.
-    #[error("the state is of a device with {what} {theirs}, and this one has {ours}; start coherd with {option}")]
+    #[error(
+        "the state is of a device with {what} {theirs}, and this one has {ours}; start coherd with {option}"
+    )]
     Unlike {
         /// What differs.
         what: &'static str,

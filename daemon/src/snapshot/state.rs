@@ -117,12 +117,9 @@ impl State {
     /// is not checked.
     ///
     /// # Errors
-    /// Those of [`Reader::next`], [`SnapshotError::Quota`] and [`SnapshotError::Impossible`]
-    pub fn read(
-        reader: &mut Reader<impl Read>,
-        quotas: &Quotas,
-    ) -> Result<Self, SnapshotError> {
-        let (kind, payload) = reader.next()?;
+    /// Those of [`Reader::section`], [`SnapshotError::Quota`] and [`SnapshotError::Impossible`]
+    pub fn read(reader: &mut Reader<impl Read>, quotas: &Quotas) -> Result<Self, SnapshotError> {
+        let (kind, payload) = reader.section()?;
         if kind != Kind::Device {
             return Err(SnapshotError::Impossible("it does not begin with a device"));
         }
@@ -132,7 +129,7 @@ impl State {
         };
         let mut entries = 0;
         loop {
-            let (kind, payload) = reader.next()?;
+            let (kind, payload) = reader.section()?;
             match kind {
                 Kind::Ring => {
                     let ring = RingState::read(payload, state.rings.len())?;
@@ -235,7 +232,11 @@ impl RingState {
                 let unknown = SnapshotError::Impossible("an answer is none of a GPU");
                 Some(Parked::Executed(response.ok_or(unknown)?))
             }
-            _ => return Err(SnapshotError::Impossible("a queue has an answer to nothing")),
+            _ => {
+                return Err(SnapshotError::Impossible(
+                    "a queue has an answer to nothing",
+                ));
+            }
         };
         let position = u16::try_from(ring.position.get());
         Ok(Self {
@@ -390,7 +391,10 @@ pub(super) mod tests {
         assert!(read(&written(&state), &quotas).is_ok());
         state.contexts.resize(3, state::Context::new_zeroed());
         let error = read(&written(&state), &quotas).unwrap_err();
-        assert!(matches!(error, SnapshotError::Quota(GpuError::Quota("contexts"))));
+        assert!(matches!(
+            error,
+            SnapshotError::Quota(GpuError::Quota("contexts"))
+        ));
     }
 
     #[test]

@@ -107,7 +107,9 @@ impl<R: Read> Reader<R> {
         }
         let is_known = version == VERSION && header.flags.get() == 0;
         if !is_known || header.reserved.get() != 0 {
-            return Err(SnapshotError::Impossible("a version or flag that never was"));
+            return Err(SnapshotError::Impossible(
+                "a version or flag that never was",
+            ));
         }
         Ok(Self {
             input,
@@ -121,7 +123,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// [`SnapshotError::Truncated`], [`SnapshotError::Damaged`], [`SnapshotError::Impossible`] and
     /// [`SnapshotError::Transfer`]
-    pub fn next(&mut self) -> Result<(Kind, &[u8]), SnapshotError> {
+    pub fn section(&mut self) -> Result<(Kind, &[u8]), SnapshotError> {
         let place = u64::from(self.sections);
         let mut head = SectionHead::new_zeroed();
         fill(&mut self.input, head.as_mut_bytes(), place)?;
@@ -204,7 +206,7 @@ mod tests {
         let mut reader = Reader::new(bytes)?;
         let mut sections = Vec::new();
         loop {
-            let (kind, payload) = reader.next()?;
+            let (kind, payload) = reader.section()?;
             sections.push((kind, payload.to_vec()));
             if kind == Kind::End {
                 reader.expect_end()?;

@@ -12,8 +12,8 @@ use tracing::{error, info};
 use super::contents::{self, Piece};
 use super::error::SnapshotError;
 use super::progress::Progress;
-use super::state::State;
 use super::stalling::Stalling;
+use super::state::State;
 use super::stream::{Reader, Writer};
 use crate::device::quota::Quotas;
 use crate::explain::one_line;
@@ -124,7 +124,9 @@ impl Transfer {
                 .wait(is_over)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        lock(&self.outcome).take().unwrap_or(Err(SnapshotError::Ended))
+        lock(&self.outcome)
+            .take()
+            .unwrap_or(Err(SnapshotError::Ended))
     }
 
     fn end(&self, outcome: Result<(), SnapshotError>) {

@@ -86,7 +86,10 @@ impl Gpu {
     /// # Errors
     /// [`DriverError::NoQueue`].
     pub fn move_to(&mut self, frontend: &Frontend) -> Result<(), DriverError> {
-        for (index, port) in [&mut self.control, &mut self.cursor].into_iter().enumerate() {
+        for (index, port) in [&mut self.control, &mut self.cursor]
+            .into_iter()
+            .enumerate()
+        {
             let ring = frontend.rings().get(index);
             port.move_to(ring.ok_or(DriverError::NoQueue(index))?.clone());
         }

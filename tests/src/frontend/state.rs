@@ -10,8 +10,8 @@ use vhost::vhost_user::message::FrontendReq;
 use super::Frontend;
 use super::config::protocol;
 use super::error::FrontendError;
-use super::message::words;
 use super::lock;
+use super::message::words;
 use super::session::Session;
 use super::shared::Shared;
 

@@ -176,11 +176,7 @@ impl<G: Gpu> Call<'_, G> {
         // Nobody but the driver knows the size before.
         self.reserve(blob.size)?;
         let layout = blob.image.map(|image| image.layout);
-        let reply = [
-            blob.describe().as_bytes(),
-            layout.as_slice().as_bytes(),
-        ]
-        .concat();
+        let reply = [blob.describe().as_bytes(), layout.as_slice().as_bytes()].concat();
         self.context.objects.insert(blob_id, Arc::new(blob));
         Ok(reply)
     }

@@ -194,11 +194,7 @@ impl<G: Gpu> Renderer for BlobContexts<G> {
         self.contexts.contains_key(&ctx_id)
     }
 
-    fn save_context(
-        &mut self,
-        ctx_id: u32,
-        until: Instant,
-    ) -> Result<SavedContext, RendererError> {
+    fn save_context(&mut self, ctx_id: u32, until: Instant) -> Result<SavedContext, RendererError> {
         self.save(ctx_id, until)
     }
 

@@ -256,7 +256,10 @@ fn describe<G: Gpu>(blob: &Blob<G>) -> state::Memory {
 
 /// The way to the bytes of a blob: by the processor where others can map it, else by the GPU.
 fn bytes<G: Gpu>(gpu: &Arc<G>, blob: &Arc<Blob<G>>) -> Option<Box<dyn Bytes>> {
-    let mapped = blob.record.as_ref().filter(|record| record.told().is_some());
+    let mapped = blob
+        .record
+        .as_ref()
+        .filter(|record| record.told().is_some());
     if let Some(record) = mapped {
         return Some(Box::new(Mapped {
             record: Arc::clone(record),

@@ -226,7 +226,9 @@ impl Memory for VulkanMemory {
         if inside.is_empty() {
             return Ok(());
         }
-        memory.read(offset, inside).map_err(|error| of_memory(&error))
+        memory
+            .read(offset, inside)
+            .map_err(|error| of_memory(&error))
     }
 
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
@@ -236,7 +238,9 @@ impl Memory for VulkanMemory {
         if inside.is_empty() {
             return Ok(());
         }
-        memory.write(offset, inside).map_err(|error| of_memory(&error))
+        memory
+            .write(offset, inside)
+            .map_err(|error| of_memory(&error))
     }
 
     fn flush(&self, range: Range<u64>) -> Result<(), AccessError> {

@@ -91,7 +91,10 @@ impl Context {
         assert!(self.objects > 0 && self.reserved >= bytes, "released twice");
         self.objects -= 1;
         self.reserved -= bytes;
-        assert!(self.objects > 0 || self.reserved == 0, "bytes without an object");
+        assert!(
+            self.objects > 0 || self.reserved == 0,
+            "bytes without an object"
+        );
     }
 }
 

@@ -65,7 +65,12 @@ fn command(u: &mut Unstructured<'_>, builder: &mut StreamBuilder) -> Result<()> 
                 usage: flags(u)?.into(),
                 required: flags(u)?.into(),
                 preferred: flags(u)?.into(),
-                modifier_count: if u.ratio(1, 32)? { u.arbitrary()? } else { told }.into(),
+                modifier_count: if u.ratio(1, 32)? {
+                    u.arbitrary()?
+                } else {
+                    told
+                }
+                .into(),
                 flags: 0.into(),
             };
             builder.push(opcode::IMAGE, place, &command, &modifiers)

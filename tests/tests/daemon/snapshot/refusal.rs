@@ -101,7 +101,9 @@ fn state_that_is_cut_or_changed_anywhere_is_refused_and_leaves_the_daemon_usable
         changed[place] ^= 0x10;
         assert!(is_refused(rig.frontend.load_state(&changed)), "{place}");
     }
-    assert!(is_refused(rig.frontend.load_state(&[&state[..], &[0]].concat())));
+    assert!(is_refused(
+        rig.frontend.load_state(&[&state[..], &[0]].concat())
+    ));
     check_usable(&gpu, rig);
 }
 
@@ -132,8 +134,7 @@ fn state_over_a_quota_is_refused() {
             ..Options::default()
         };
         let gpu = Arc::new(MemoryGpu::new());
-        let policies =
-            coherd::mapping_type::Policies::all(coherd_blob::MismatchPolicy::Warn);
+        let policies = coherd::mapping_type::Policies::all(coherd_blob::MismatchPolicy::Warn);
         let rig = BlobRig::with(&gpu, Flavour::Crosvm, policies, options).unwrap();
         rig.frontend.stop().unwrap();
         assert!(is_refused(rig.frontend.load_state(&state)), "{quota:?}");
