@@ -36,6 +36,7 @@ type Result<T> = std::result::Result<T, SnapshotError>;
 /// What of a loaded device has to wait for guest memory and a window.
 #[derive(Debug, Default)]
 pub struct Pending {
+    outputs: Option<Outputs>,
     backings: Vec<(u32, Vec<Entry>)>,
     mappings: Vec<(u32, u64)>,
     contexts: Vec<state::Context>,
@@ -288,8 +289,10 @@ impl Device {
         self.check_likeness(state, features)?;
         self.reset(features);
         let mut pieces = Vec::new();
-        let mut pending = Pending::default();
-        self.load_displays(state)?;
+        let mut pending = Pending {
+            outputs: Some(self.displays_of(state)?),
+            ..Pending::default()
+        };
         for context in &state.contexts {
             self.load_context(context)?;
             pending.contexts.push(*context);
@@ -362,7 +365,7 @@ impl Device {
         Ok(())
     }
 
-    fn load_displays(&mut self, state: &State) -> Result<()> {
+    fn displays_of(&self, state: &State) -> Result<Outputs> {
         let count = self.config.outputs.count();
         let mut modes = Vec::new();
         let mut is_over = false;
@@ -380,9 +383,7 @@ impl Device {
             modes.push(mode.map_err(|_| SnapshotError::Impossible("a display has no such size"))?);
         }
         let outputs = Outputs::new(count, &modes);
-        self.config.outputs =
-            outputs.map_err(|_| SnapshotError::Impossible("there are too many displays"))?;
-        Ok(())
+        outputs.map_err(|_| SnapshotError::Impossible("there are too many displays"))
     }
 
     fn load_context(&mut self, saved: &state::Context) -> Result<()> {
@@ -688,6 +689,9 @@ impl Device {
         let Some(mut pending) = self.pending.take() else {
             return Ok(());
         };
+        if let Some(outputs) = pending.outputs.take() {
+            self.config.outputs = outputs;
+        }
         for (id, entries) in std::mem::take(&mut pending.backings) {
             self.resume_backing(id, &entries, memory);
         }

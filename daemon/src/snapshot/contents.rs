@@ -230,7 +230,7 @@ fn runs(chunk: &[u8]) -> Vec<Range<usize>> {
 /// Reads the bytes of all pieces and the end of the stream. What the stream does not have is zero.
 ///
 /// # Errors
-/// Those of [`Reader::next`], [`SnapshotError::Impossible`] and [`SnapshotError::Access`]
+/// Those of [`Reader::section`], [`SnapshotError::Impossible`] and [`SnapshotError::Access`]
 pub fn load(
     pieces: &mut [Piece],
     reader: &mut Reader<impl Read>,
@@ -241,7 +241,7 @@ pub fn load(
     let mut left = pieces.iter_mut();
     loop {
         let sections = reader.sections();
-        let (kind, payload) = reader.next_section()?;
+        let (kind, payload) = reader.section()?;
         match kind {
             Kind::Contents => {
                 let (head, some) = Contents::ref_from_prefix(payload)

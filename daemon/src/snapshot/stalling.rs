@@ -31,6 +31,8 @@ pub struct Stalling<'a> {
     rings: Option<&'a Rings>,
     progress: &'a Progress,
     reported: Instant,
+    /// Nothing moves any more.
+    is_over: bool,
 }
 
 impl<'a> Stalling<'a> {
@@ -48,6 +50,7 @@ impl<'a> Stalling<'a> {
             rings,
             progress,
             reported: Instant::now(),
+            is_over: false,
         })
     }
 
@@ -56,8 +59,21 @@ impl<'a> Stalling<'a> {
         flags: PollFlags,
         mut attempt: impl FnMut(&mut File) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let deadline = Instant::now() + LONGEST_STALL;
+        if self.is_over {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.report();
+        let done = self.wait(flags, &mut attempt);
+        self.is_over = done.is_err();
+        done
+    }
+
+    fn wait(
+        &mut self,
+        flags: PollFlags,
+        attempt: &mut impl FnMut(&mut File) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let deadline = Instant::now() + LONGEST_STALL;
         loop {
             if self.rings.is_some_and(Rings::is_running) {
                 return Err(io::Error::other(SnapshotError::Running));

@@ -117,9 +117,9 @@ impl State {
     /// is not checked.
     ///
     /// # Errors
-    /// Those of [`Reader::next`], [`SnapshotError::Quota`] and [`SnapshotError::Impossible`]
+    /// Those of [`Reader::section`], [`SnapshotError::Quota`] and [`SnapshotError::Impossible`]
     pub fn read(reader: &mut Reader<impl Read>, quotas: &Quotas) -> Result<Self, SnapshotError> {
-        let (kind, payload) = reader.next_section()?;
+        let (kind, payload) = reader.section()?;
         if kind != Kind::Device {
             return Err(SnapshotError::Impossible("it does not begin with a device"));
         }
@@ -129,7 +129,7 @@ impl State {
         };
         let mut entries = 0;
         loop {
-            let (kind, payload) = reader.next_section()?;
+            let (kind, payload) = reader.section()?;
             match kind {
                 Kind::Ring => {
                     let ring = RingState::read(payload, state.rings.len())?;

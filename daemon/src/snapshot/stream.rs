@@ -123,7 +123,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// [`SnapshotError::Truncated`], [`SnapshotError::Damaged`], [`SnapshotError::Impossible`] and
     /// [`SnapshotError::Transfer`]
-    pub fn next_section(&mut self) -> Result<(Kind, &[u8]), SnapshotError> {
+    pub fn section(&mut self) -> Result<(Kind, &[u8]), SnapshotError> {
         let place = u64::from(self.sections);
         let mut head = SectionHead::new_zeroed();
         fill(&mut self.input, head.as_mut_bytes(), place)?;
@@ -206,7 +206,7 @@ mod tests {
         let mut reader = Reader::new(bytes)?;
         let mut sections = Vec::new();
         loop {
-            let (kind, payload) = reader.next_section()?;
+            let (kind, payload) = reader.section()?;
             sections.push((kind, payload.to_vec()));
             if kind == Kind::End {
                 reader.expect_end()?;

@@ -301,6 +301,7 @@ impl Ring {
 mod tests {
     use super::*;
     use crate::reactor::Wake;
+    use crate::snapshot::Parked;
     use rustix::io::fcntl_dupfd_cloexec;
     use std::sync::Arc;
 
@@ -447,6 +448,30 @@ mod tests {
             memory.write_obj(element, GuestAddress(0x200c)).unwrap();
 
             assert_eq!(ring.is_reset(&memory), is_reset, "{element:?}");
+        }
+    }
+
+    #[test]
+    fn loaded_ring_goes_on_behind_the_last_chain_or_takes_it_again() {
+        for (parked, first) in [(None, 1), (Some(Parked::Unexecuted), 3)] {
+            let memory = memory();
+            let (mut ring, _call) = ring(&memory, 0x2000, &[3, 1]);
+            assert!(ring.pop(&memory).is_some());
+            let mut saved = ring.save();
+            saved.parked = parked;
+
+            let mut other = Ring::new().unwrap();
+            other.load(&saved);
+            other.set_size(SIZE.into());
+            other.set_addresses(Some([0, AVAIL, 0x2000].map(GuestAddress)));
+            other.set_base(saved.position);
+            other.set_kick(Some(event().1));
+            other.set_enabled(true);
+            assert!(!other.is_reset(&memory));
+            assert!(other.activate(&memory));
+
+            let chain = other.pop(&memory).unwrap();
+            assert_eq!(chain.head_index(), first);
         }
     }
 

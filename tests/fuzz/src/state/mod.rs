@@ -26,7 +26,10 @@ pub fn run(input: &[u8]) {
         _ => changed(&mut u),
     };
     subject.check(&stream);
-    assert!(subject.load(&sample::stream()).is_ok(), "a good state is refused");
+    assert!(
+        subject.load(&sample::stream()).is_ok(),
+        "a good state is refused"
+    );
     subject.reset();
 }
 
@@ -40,7 +43,9 @@ fn sections(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         let kind = *u.choose(&Kind::ALL)?;
         let len = u.int_in_range(0..=512usize)?.min(u.len()).min(MAX_SECTION);
         let payload = u.bytes(len)?;
-        writer.section(kind, &[payload]).expect("memory takes bytes");
+        writer
+            .section(kind, &[payload])
+            .expect("memory takes bytes");
     }
     Ok(writer.finish().expect("memory takes bytes"))
 }

@@ -29,7 +29,9 @@ pub fn stream() -> Vec<u8> {
 pub fn written(sections: &[Section]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new()).expect("memory takes bytes");
     for (kind, payload) in sections {
-        writer.section(*kind, &[payload]).expect("memory takes bytes");
+        writer
+            .section(*kind, &[payload])
+            .expect("memory takes bytes");
     }
     writer.finish().expect("memory takes bytes")
 }
@@ -50,7 +52,9 @@ pub fn sections() -> Vec<Section> {
     sections.push(contents(ContentsKind::Blob, 3, PAGE));
     sections.push(contents(ContentsKind::Object, 0, 0));
     let end = End {
-        sections: u64::try_from(sections.len()).expect("a small number").into(),
+        sections: u64::try_from(sections.len())
+            .expect("a small number")
+            .into(),
         bytes: (3 * PAGE).into(),
     };
     sections.push((Kind::End, end.as_bytes().to_vec()));
@@ -131,7 +135,12 @@ fn described() -> Vec<Section> {
         length: length.into(),
     };
     let is_mapped = ResourceFlags::MAPPABLE | ResourceFlags::MAPPED;
-    let mut blob = resource(3, ResourceKind::HostBlob, 2, is_mapped | ResourceFlags::UUID);
+    let mut blob = resource(
+        3,
+        ResourceKind::HostBlob,
+        2,
+        is_mapped | ResourceFlags::UUID,
+    );
     blob.owner = 1.into();
     blob.map_offset = PAGE.into();
     blob.uuid = [5; 16];
@@ -168,16 +177,28 @@ fn described() -> Vec<Section> {
     };
     vec![
         (Kind::Device, device.as_bytes().to_vec()),
-        (Kind::Ring, [ring.as_bytes(), chain.as_bytes(), &answer].concat()),
+        (
+            Kind::Ring,
+            [ring.as_bytes(), chain.as_bytes(), &answer].concat(),
+        ),
         (Kind::Ring, cursor_ring.as_bytes().to_vec()),
         (Kind::Scanout, scanout.as_bytes().to_vec()),
         (Kind::Cursor, cursor.as_bytes().to_vec()),
         (Kind::Context, context.as_bytes().to_vec()),
-        (Kind::Resource, [image.as_bytes(), entry(0, 16384).as_bytes()].concat()),
-        (Kind::Resource, [guest.as_bytes(), entry(0x4000, 4096).as_bytes()].concat()),
+        (
+            Kind::Resource,
+            [image.as_bytes(), entry(0, 16384).as_bytes()].concat(),
+        ),
+        (
+            Kind::Resource,
+            [guest.as_bytes(), entry(0x4000, 4096).as_bytes()].concat(),
+        ),
         (Kind::Resource, blob.as_bytes().to_vec()),
         (Kind::Resource, other.as_bytes().to_vec()),
-        (Kind::Attachments, [2, 3, 4].map(attachment).as_bytes().to_vec()),
+        (
+            Kind::Attachments,
+            [2, 3, 4].map(attachment).as_bytes().to_vec(),
+        ),
         (Kind::Object, object.as_bytes().to_vec()),
         (Kind::Bracket, bracket.as_bytes().to_vec()),
         (Kind::Described, Vec::new()),

@@ -130,7 +130,9 @@ impl Subject {
     }
 
     fn save(&mut self) -> Vec<u8> {
-        self.device.check_savable().expect("what was loaded can be saved");
+        self.device
+            .check_savable()
+            .expect("what was loaded can be saved");
         let quiet = self.device.quiesce(Duration::from_secs(1));
         let quiet = quiet.expect("nothing is to be done");
         let (mut state, mut pieces) = self.device.capture(quiet).expect("nothing is pending");
