@@ -48,11 +48,11 @@ impl Sockets {
     /// See [`ServiceManagerError`].
     pub fn from_environment() -> Result<Self, ServiceManagerError> {
         let named = sd_notify::listen_fds_with_names().map_err(ServiceManagerError::Sockets)?;
-        Self::by_name(named.collect())
+        Self::by_name(&named.collect::<Vec<_>>())
     }
 
     /// A socket alone is the VMM's, whatever its name, unless that says `sync`.
-    fn by_name(named: Vec<(RawFd, String)>) -> Result<Self, ServiceManagerError> {
+    fn by_name(named: &[(RawFd, String)]) -> Result<Self, ServiceManagerError> {
         let find = |wanted: &str| {
             let mut all = named.iter();
             all.find(|(_, name)| name == wanted).map(|(fd, _)| *fd)
@@ -61,10 +61,11 @@ impl Sockets {
             vhost_user: find(VHOST_USER),
             sync: find(SYNC),
         };
-        let mut others = named.iter().map(|(fd, _)| *fd);
-        let mut others = others
-            .by_ref()
-            .filter(|fd| ![sockets.vhost_user, sockets.sync].contains(&Some(*fd)));
+        let known = [sockets.vhost_user, sockets.sync];
+        let mut others = named
+            .iter()
+            .map(|(fd, _)| *fd)
+            .filter(|fd| !known.contains(&Some(*fd)));
         match (sockets.vhost_user, others.next(), others.next()) {
             (None, Some(only), None) => Ok(Self {
                 vhost_user: Some(only),
@@ -152,7 +153,7 @@ mod tests {
 
     fn by_name(names: &[&str]) -> Result<Sockets, ServiceManagerError> {
         let named = (3..).zip(names.iter().map(ToString::to_string));
-        Sockets::by_name(named.collect())
+        Sockets::by_name(&named.collect::<Vec<_>>())
     }
 
     #[test]
