@@ -61,10 +61,11 @@ impl Sockets {
             vhost_user: find(VHOST_USER),
             sync: find(SYNC),
         };
-        let mut others = named.iter().map(|(fd, _)| *fd);
-        let mut others = others
-            .by_ref()
-            .filter(|fd| ![sockets.vhost_user, sockets.sync].contains(&Some(*fd)));
+        let known = [sockets.vhost_user, sockets.sync];
+        let mut others = named
+            .iter()
+            .map(|(fd, _)| *fd)
+            .filter(|fd| !known.contains(&Some(*fd)));
         match (sockets.vhost_user, others.next(), others.next()) {
             (None, Some(only), None) => Ok(Self {
                 vhost_user: Some(only),

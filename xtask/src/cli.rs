@@ -139,6 +139,7 @@ fn success(success: bool) -> ExitCode {
 
 fn make_packages(progress: &Progress) -> Result<ExitCode, AnyError> {
     let lab = Lab::ensure(progress)?;
+    coherd::build(&lab, progress)?;
     let packages = dist::make(&lab, progress)?;
     let tally = dist::check(&lab, &packages)?;
     println!(

@@ -17,9 +17,9 @@ mount --bind "$shared" "$root$shared"
 cp "$deb" "$root/tmp/coherd.deb"
 
 files() {
-    # dpkg's and ldconfig's own books are theirs to keep.
+    # dpkg's, ldconfig's and systemd's own books are theirs to keep.
     (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/cache/ldconfig \
-        -o -path ./var/log \) -prune -o -print | sort)
+        -o -path ./var/log -o -path ./run -o -path ./tmp \) -prune -o -print | sort)
 }
 
 step() { echo "--- $*"; }

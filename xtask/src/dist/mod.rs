@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use self::tools::{CARGO_DEB, CARGO_GENERATE_RPM};
-use crate::coherd::{self, CoherdError};
+use crate::coherd;
 use crate::graph::{Graph, GraphError};
-use crate::lab::{Lab, LabError};
+use crate::lab::Lab;
 use crate::progress::Progress;
 use crate::tally::Tally;
 
@@ -39,12 +39,6 @@ pub enum DistError {
     /// A program failed, and has said why.
     #[error("{0} failed for {1}")]
     Failed(&'static str, String),
-    /// The lab does not work.
-    #[error(transparent)]
-    Lab(#[from] LabError),
-    /// coherd could not be built.
-    #[error(transparent)]
-    Coherd(#[from] CoherdError),
     /// What is in it could not be found out.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -64,12 +58,11 @@ pub struct Packages {
     pub rpm: PathBuf,
 }
 
-/// Builds everything and makes the packages.
+/// Makes the packages of what [`coherd::build`] built.
 ///
 /// # Errors
 /// See [`DistError`].
 pub fn make(lab: &Lab, progress: &Progress) -> Result<Packages, DistError> {
-    coherd::build(lab, progress)?;
     let checkout = lab.checkout();
     let folder = checkout.join(FOLDER);
     fs::create_dir_all(&folder).map_err(io("make the folder target/dist"))?;
