@@ -6,15 +6,17 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Given;
 use crate::ctl::Ctl;
+use crate::exit;
 
 /// A GPU for one virtual machine, as a vhost-user back-end.
 ///
-/// Start coherd, then point the VMM at its socket. One process serves one VM and ends with exit
-/// status 0 when the VMM hangs up. SIGTERM ends it; SIGUSR1 makes it log what the guest holds;
+/// Start coherd, then point the VMM at its socket. One process serves one VM and ends when the VMM
+/// hangs up, unless --persist is given. Started by systemd, it takes the socket named vhost-user
+/// that a socket unit hands down, and tells how it is doing. SIGTERM ends it; SIGUSR1 makes it log what the guest holds;
 /// SIGHUP makes it read the configuration file again and follow changes of display, log-level and
 /// on-type-mismatch, the latter for new blobs.
 #[derive(Debug, Parser)]
-#[command(name = "coherd", version, about, max_term_width = 100)]
+#[command(name = "coherd", version, about, max_term_width = 100, after_help = exit::HELP)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do instead of serving a VM.
@@ -29,6 +31,10 @@ pub struct Cli {
     /// Check the options and the configuration file, and exit
     #[arg(long)]
     pub check_config: bool,
+
+    /// Go on with the device whose state is in this file, of `coherd ctl save`
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
 
     /// Print the capabilities of this back-end as JSON and exit
     #[arg(long)]

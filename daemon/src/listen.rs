@@ -1,14 +1,16 @@
 //! Where the front-end comes from: a socket path, or a socket that was handed down.
 
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use thiserror::Error;
+
+use crate::socket_file::{SocketFile, lock_folder_of};
 
 /// Why there is no socket.
 #[derive(Debug, Error)]
@@ -43,8 +45,8 @@ pub enum ListenError {
 /// A socket that a front-end will talk to.
 #[derive(Debug)]
 pub enum Socket {
-    /// Made here; the path is removed when this is dropped.
-    Path(UnixListener, PathBuf),
+    /// Made here; the file is removed when this is dropped.
+    Path(UnixListener, Arc<SocketFile>),
     /// Listening, handed down.
     Listening(UnixListener),
     /// Connected, handed down, until it is taken.
@@ -57,23 +59,26 @@ impl Socket {
     /// # Errors
     /// See [`ListenError`].
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        let _alone = lock_folder_of(path);
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(ListenError::NotASocket(path.into()));
             }
-            Ok(_) if UnixStream::connect(path).is_ok() => {
-                return Err(ListenError::InUse(path.into()));
-            }
-            Ok(_) => {
-                let _ = std::fs::remove_file(path);
-            }
+            Ok(_) => match is_stale(path) {
+                Ok(true) => drop(std::fs::remove_file(path)),
+                Ok(false) => return Err(ListenError::InUse(path.into())),
+                // bind will say what is wrong.
+                Err(_) => {}
+            },
             Err(_) => {}
         }
-        let listener = UnixListener::bind(path).map_err(|source| ListenError::Bind {
+        let failed = |source| ListenError::Bind {
             path: path.into(),
             source,
-        })?;
-        Ok(Self::Path(listener, path.into()))
+        };
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let file = SocketFile::of(path).map_err(|errno| failed(errno.into()))?;
+        Ok(Self::Path(listener, Arc::new(file)))
     }
 
     /// Takes the inherited fd `fd`, listening or connected.
@@ -100,30 +105,34 @@ impl Socket {
         }
     }
 
-    /// Waits for the front-end, or returns `None` once `quit` is readable.
+    /// The file, where it was made here.
+    pub fn file(&self) -> Option<&Arc<SocketFile>> {
+        match self {
+            Self::Path(_, file) => Some(file),
+            Self::Listening(_) | Self::Connected(_) => None,
+        }
+    }
+
+    /// What becomes readable when a front-end connects; nothing if one is there, or was.
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Path(listener, _) | Self::Listening(listener) => Some(listener.as_fd()),
+            Self::Connected(_) => None,
+        }
+    }
+
+    /// Takes the front-end; waits until there is one.
     ///
     /// # Errors
     /// [`ListenError::Accept`]
-    pub fn accept(&mut self, quit: BorrowedFd<'_>) -> Result<Option<UnixStream>, ListenError> {
+    pub fn accept(&mut self) -> Result<UnixStream, ListenError> {
         match self {
-            Self::Path(listener, _) | Self::Listening(listener) => {
-                let mut fds = [
-                    PollFd::new(&*listener, PollFlags::IN),
-                    PollFd::from_borrowed_fd(quit, PollFlags::IN),
-                ];
-                retry_on_intr(|| poll(&mut fds, None))
-                    .map_err(|errno| ListenError::Accept(errno.into()))?;
-                if !fds[1].revents().is_empty() {
-                    return Ok(None);
-                }
-                listener
-                    .accept()
-                    .map(|(stream, _)| Some(stream))
-                    .map_err(ListenError::Accept)
-            }
+            Self::Path(listener, _) | Self::Listening(listener) => listener
+                .accept()
+                .map(|(stream, _)| stream)
+                .map_err(ListenError::Accept),
             Self::Connected(stream) => stream
                 .take()
-                .map(Some)
                 .ok_or_else(|| ListenError::Accept(Errno::NOTCONN.into())),
         }
     }
@@ -131,9 +140,22 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Self::Path(_, path) = self {
-            let _ = std::fs::remove_file(path);
+        if let Some(file) = self.file() {
+            file.remove();
         }
+    }
+}
+
+/// Whether nobody has the socket of this file open. Its owner is not disturbed: a socket of another
+/// type is never connected, and refused with another error than one that is not there.
+fn is_stale(path: &Path) -> std::io::Result<bool> {
+    match UnixDatagram::unbound()?.connect(path) {
+        Ok(()) => Ok(false),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::CONNREFUSED) => Ok(true),
+            Some(Errno::PROTOTYPE) => Ok(false),
+            _ => Err(error),
+        },
     }
 }
 
@@ -166,9 +188,12 @@ mod tests {
     fn path_in_use_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gpu.sock");
-        let _other = UnixListener::bind(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
         assert!(matches!(Socket::bind(&path), Err(ListenError::InUse(_))));
         assert!(path.exists());
+        // A daemon that serves one VMM would take the question for it.
+        other.set_nonblocking(true).unwrap();
+        assert!(other.accept().is_err(), "its owner was disturbed");
     }
 
     #[test]

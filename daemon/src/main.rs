@@ -1,17 +1,20 @@
 //! The `coherd` program.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use coherd::cli::{Cli, Command, capabilities};
-
 use coherd::coherence::Registry;
-use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
+use coherd::config::{ConfigError, LogLevel, RendererKind, Settings, SocketSource};
+use coherd::control::ControlSocket;
+use coherd::exit;
 use coherd::explain::one_line;
 use coherd::guest_pat::HostFacts;
 use coherd::listen::Socket;
@@ -22,6 +25,9 @@ use coherd::renderer::Dispatch;
 use coherd::renderer::blob_context::{BlobContexts, Vulkan};
 use coherd::renderer::none::NoRenderer;
 use coherd::serve::{Daemon, Options, RendererFactory, UserSignals};
+use coherd::service_manager::{ServiceManager, Sockets};
+use coherd::snapshot::SnapshotError;
+use coherd::socket_file::SocketFile;
 use coherd::sync::{SyncServer, SyncSocket};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
@@ -31,6 +37,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// When the process ends in any case after SIGTERM, within the second that its user is promised.
+const LAST_RESORT: Duration = Duration::from_millis(800);
+
 /// Why the program cannot do what it was asked.
 #[derive(Debug, Error)]
 enum MainError {
@@ -38,6 +47,13 @@ enum MainError {
         "no socket: pass --socket-path PATH or --fd N, or set one of them in the --config file"
     )]
     NoSocket,
+    #[error("--persist needs a socket that listens; this one is connected, so leave --persist out")]
+    PersistConnected,
+    #[error("cannot restore {path}")]
+    Restore {
+        path: PathBuf,
+        source: SnapshotError,
+    },
     #[cfg(not(feature = "venus"))]
     #[error(
         "Venus is not compiled in: build coherd with --features venus, or pass --renderer blob \
@@ -56,10 +72,12 @@ fn main() -> ExitCode {
         None => run(cli),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(exit::DONE),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "coherd: {}", one_line(&*error));
-            ExitCode::FAILURE
+            let is_usage = |error: &MainError| !matches!(error, MainError::Restore { .. });
+            let usage = error.downcast_ref().is_some_and(is_usage) || error.is::<ConfigError>();
+            ExitCode::from(if usage { exit::USAGE } else { exit::FAILED })
         }
     }
 }
@@ -71,22 +89,42 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     let set_log_level = start_log(settings.log_level);
     // Inherited fds are taken before others are opened, whose numbers they might have been.
-    let inherited_sync = match settings.sync {
-        Some(SocketSource::Fd(fd)) => Some(SyncSocket::inherit(fd)?),
+    let handed = Sockets::from_environment()?;
+    let inherited = match (settings.socket.clone(), handed.vhost_user) {
+        (Some(SocketSource::Fd(fd)), _) | (None, Some(fd)) => Some(Socket::inherit(fd)?),
         _ => None,
     };
-    let mut socket = match &settings.socket {
-        Some(SocketSource::Path(path)) => Socket::bind(path)?,
-        Some(SocketSource::Fd(fd)) => Socket::inherit(*fd)?,
-        None => return Err(MainError::NoSocket.into()),
+    let inherited_sync = match (settings.sync.clone(), handed.sync) {
+        (Some(SocketSource::Fd(fd)), _) | (None, Some(fd)) => Some(SyncSocket::inherit(fd)?),
+        _ => None,
     };
-    let sync_socket = match &settings.sync {
-        Some(SocketSource::Path(path)) => Some(SyncSocket::bind(path)?),
-        _ => inherited_sync,
-    };
+    // Before there is a file that a signal must not leave behind.
     let quit = on_signals(&[SIGTERM, SIGINT])?;
+    let last_quit = on_signals(&[SIGTERM, SIGINT])?;
     let status = on_signals(&[SIGUSR1])?;
     let reload = on_signals(&[SIGHUP])?;
+    let mut socket = match (inherited, &settings.socket) {
+        (Some(socket), _) => socket,
+        (None, Some(SocketSource::Path(path))) => Socket::bind(path)?,
+        _ => return Err(MainError::NoSocket.into()),
+    };
+    let sync_socket = match (inherited_sync, &settings.sync) {
+        (Some(socket), _) => Some(socket),
+        (None, Some(SocketSource::Path(path))) => Some(SyncSocket::bind(path)?),
+        _ => None,
+    };
+    if settings.persist && socket.listener().is_none() {
+        return Err(MainError::PersistConnected.into());
+    }
+    let sync_file = sync_socket.as_ref().and_then(SyncSocket::file);
+    let files: Vec<_> = socket
+        .file()
+        .into_iter()
+        .chain(sync_file)
+        .cloned()
+        .collect();
+    remove_on_panic(files.clone());
+    let manager = ServiceManager::from_environment();
     let user = UserSignals {
         quit: quit.as_fd(),
         status: status.as_fd(),
@@ -108,13 +146,27 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         mapping_types,
         hangs: settings.hangs,
     };
-    let daemon = Daemon::start(options, factory)?;
+    let persist = settings.persist;
+    let mut daemon = Daemon::start(options, factory)?;
+    daemon.set_manager(manager);
     let peers = sync_socket.zip(blobs);
     let peers = peers.map(|(socket, blobs)| {
         let allowed = settings.sync_allow.clone();
         SyncServer::start(socket, allowed, blobs)
     });
     let _peers = peers.transpose()?;
+    if let Some(path) = &cli.restore {
+        let restored = std::fs::File::open(path)
+            .map_err(SnapshotError::from)
+            .and_then(|file| daemon.restore(file));
+        restored.map_err(|source| MainError::Restore {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    let control = settings.control_socket.as_deref();
+    let control = control.map(|path| ControlSocket::serve(path, daemon.control().transfers()));
+    let _control = control.transpose()?;
     let reloader = Reloader {
         flags: cli.given,
         file: cli.config,
@@ -125,11 +177,30 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     std::thread::Builder::new()
         .name("reload".into())
         .spawn(|| reloader.run(reload))?;
+    std::thread::Builder::new()
+        .name("last-resort".into())
+        .spawn(move || end_soon_after(last_quit, &files))?;
     info!("ready");
-    if let Some(stream) = socket.accept(user.quit)? {
-        daemon.serve(stream, &user)?;
+    Ok(daemon.run(&mut socket, &user, persist)?)
+}
+
+/// Ends the process a while after the user asked for it, whatever another thread waits for: a
+/// driver, or the second half of a front-end's message.
+fn end_soon_after(mut signal: UnixStream, files: &[Arc<SocketFile>]) {
+    if signal.read(&mut [0; 1]).is_ok_and(|read| read > 0) {
+        std::thread::sleep(LAST_RESORT);
+        files.iter().for_each(|file| file.remove());
+        signal_hook::low_level::exit(exit::DONE.into());
     }
-    Ok(())
+}
+
+/// A panic ends the process without dropping anything.
+fn remove_on_panic(files: Vec<Arc<SocketFile>>) {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        files.iter().for_each(|file| file.remove());
+        report(panic);
+    }));
 }
 
 /// A stream that becomes readable with each of these signals.

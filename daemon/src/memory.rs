@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coherd_protocol::gpu::wire::MemEntry;
+use coherd_protocol::state;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// Guest RAM at one moment. Whoever holds it keeps its pages mapped, also after the VMM has
@@ -58,6 +59,18 @@ impl GuestRanges {
     /// Number of ranges.
     pub fn entries(&self) -> u64 {
         u64::try_from(self.ranges.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The ranges, as they are saved.
+    pub fn list(&self) -> Vec<state::Entry> {
+        let ends = self.ranges.iter().skip(1).map(|range| range.start);
+        let ends = ends.chain([self.len]);
+        let entry = |(range, end): (&Range, u64)| state::Entry {
+            address: range.address.0.into(),
+            // A range's length was a word.
+            length: u32::try_from(end - range.start).unwrap_or(u32::MAX).into(),
+        };
+        self.ranges.iter().zip(ends).map(entry).collect()
     }
 
     /// Copies `out.len()` bytes from `offset`, or returns `false` where there are not so many.

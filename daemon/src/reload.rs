@@ -74,6 +74,7 @@ impl Reloader {
         let outputs = self.control.outputs();
         let options = [
             ("socket-path or fd", wanted.socket != running.socket),
+            ("persist", wanted.persist != running.persist),
             (
                 "sync-socket, sync-fd or sync-allow",
                 wanted.sync != running.sync || wanted.sync_allow != running.sync_allow,

@@ -1,17 +1,21 @@
 //! The life of one connection: the device thread, the requests of the front-end, and the end.
 
-use std::os::fd::BorrowedFd;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use coherd_blob::Window;
 use coherd_protocol::gpu::{Config, Features};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::socket_peercred;
 use thiserror::Error;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use vhost::vhost_user::Error as VhostUserError;
 
 use crate::coherence::Registry;
@@ -20,16 +24,20 @@ use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::hang::HangPolicy;
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
-use crate::mailbox::Mailbox;
+use crate::explain::one_line;
+use crate::listen::{ListenError, Socket};
 use crate::mapping_type::{MappingTypes, Policies};
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
+use crate::service_manager::ServiceManager;
+use crate::snapshot::{Direction, SnapshotError, Transfers};
 use crate::vhost_user::back_channel::BackChannel;
 use crate::vhost_user::config_events::ConfigEvents;
 use crate::vhost_user::connection::{Connection, is_hang_up};
 use crate::vhost_user::handler::{Handler, Offer};
 use crate::vhost_user::memory_table::ExportedFiles;
 use crate::vhost_user::rings::Rings;
+use crate::watchdog::{Watchdog, timespec};
 use crate::window::HostWindow;
 use crate::worker::{Orders, Worker, WorkerError};
 
@@ -51,6 +59,15 @@ pub enum ServeError {
     /// The device thread failed.
     #[error("device thread failed")]
     Worker(#[from] WorkerError),
+    /// There is nobody to serve.
+    #[error("no front-end")]
+    Listen(#[from] ListenError),
+    /// The device thread does not finish with a front-end that hung up.
+    #[error("device thread hangs in the renderer: start coherd again for the next front-end")]
+    Stuck,
+    /// A part of the renderer died while the last front-end was served.
+    #[error("renderer is not whole any more: start coherd again for the next front-end")]
+    Broken,
 }
 
 impl From<Errno> for ServeError {
@@ -72,10 +89,10 @@ pub struct Options {
     pub outputs: Outputs,
     /// Decides how blobs are mapped; shared with renderers that have to know.
     pub mapping_types: Arc<MappingTypes>,
-    /// Where other processes find the guest's blobs, if there are such processes.
-    pub blobs: Option<Arc<Registry>>,
     /// What is done about work that the GPU does not get done.
     pub hangs: HangPolicy,
+    /// Where other processes find the guest's blobs, if there are such processes.
+    pub blobs: Option<Arc<Registry>>,
 }
 
 impl Default for Options {
@@ -86,17 +103,18 @@ impl Default for Options {
             memory_slots: false,
             outputs: Outputs::default(),
             mapping_types: Arc::default(),
-            blobs: None,
             hangs: HangPolicy::default(),
+            blobs: None,
         }
     }
 }
 
-/// How long the device thread may take to end. A guest's program can make a renderer wait for ever.
-const LAST_WORK: Timespec = Timespec {
-    tv_sec: 5,
-    tv_nsec: 0,
-};
+/// How long the device thread may take to finish with a front-end that hung up. A guest's program
+/// can make a renderer wait for ever.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// How long it may take when the user asked to quit, who expects the end within a second.
+const LAST_WORK_QUIT: Duration = Duration::from_millis(500);
 
 /// Fds that are readable when the user wants something.
 #[derive(Clone, Copy, Debug)]
@@ -111,11 +129,17 @@ pub struct UserSignals<'a> {
 #[derive(Clone, Debug)]
 pub struct Control {
     orders: Arc<Orders>,
+    transfers: Arc<Transfers>,
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
 }
 
 impl Control {
+    /// Saves and loads the device.
+    pub fn transfers(&self) -> Arc<Transfers> {
+        Arc::clone(&self.transfers)
+    }
+
     /// Number of outputs, which stays what it was at the start.
     pub fn outputs(&self) -> usize {
         self.outputs
@@ -149,10 +173,20 @@ pub struct Daemon {
     channel: Arc<BackChannel>,
     exported: Arc<ExportedFiles>,
     orders: Arc<Orders>,
+    transfers: Arc<Transfers>,
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
     ended: Arc<Wake>,
     thread: Option<JoinHandle<Result<(), WorkerError>>>,
+    manager: ServiceManager,
+    watchdog: Watchdog,
+    last_work: Duration,
+}
+
+/// What ends a wait.
+enum Event {
+    Work,
+    Quit,
 }
 
 impl Daemon {
@@ -166,11 +200,12 @@ impl Daemon {
         let channel = Arc::new(BackChannel::default());
         let rings = Arc::new(Rings::new(Arc::clone(&reactor), Arc::clone(&channel))?);
         let exported = Arc::new(ExportedFiles::default());
-        let orders = Arc::new(Orders {
-            stop: Wake::new()?,
-            status: Wake::new()?,
-            displays: Mailbox::new()?,
-        });
+        let orders = Arc::new(Orders::new()?);
+        let transfers = Arc::new(Transfers::new(
+            Arc::clone(&orders.snapshot),
+            Arc::clone(&rings),
+            options.quotas,
+        ));
         let ended = Arc::new(Wake::new()?);
         let fences = FenceSink::new()?;
 
@@ -198,8 +233,8 @@ impl Daemon {
                     outputs: options.outputs,
                     quotas: options.quotas,
                     mapping_types,
-                    blobs: options.blobs,
                     hangs: options.hangs,
+                    blobs: options.blobs,
                 };
                 let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
                 let _ = ready.send(Ok((config.features, Arc::clone(&space))));
@@ -225,10 +260,14 @@ impl Daemon {
             channel,
             exported,
             orders,
+            transfers,
             outputs: options.outputs.count(),
             mapping_types: options.mapping_types,
             ended,
             thread: Some(thread),
+            manager: ServiceManager::default(),
+            watchdog: Watchdog::default(),
+            last_work: LAST_WORK,
         })
     }
 
@@ -236,61 +275,168 @@ impl Daemon {
     pub fn control(&self) -> Control {
         Control {
             orders: Arc::clone(&self.orders),
+            transfers: Arc::clone(&self.transfers),
             outputs: self.outputs,
             mapping_types: Arc::clone(&self.mapping_types),
         }
     }
 
-    /// Serves the front-end on `stream` until it hangs up or the user asks to quit.
+    /// Becomes the device whose state is in `file`.
     ///
     /// # Errors
-    /// [`ServeError::Protocol`], [`ServeError::Worker`] or [`ServeError::Ended`]
-    pub fn serve(mut self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
+    /// See [`SnapshotError`]; the device is a new one then.
+    pub fn restore(&self, file: File) -> Result<(), SnapshotError> {
+        self.transfers.begin(Direction::Load, file, false)?;
+        self.transfers.check()
+    }
+
+    /// Tells `manager` from now on how the daemon is doing.
+    pub fn set_manager(&mut self, manager: ServiceManager) {
+        self.watchdog = Watchdog::new(manager.watchdog());
+        self.manager = manager;
+    }
+
+    /// Serves the front-end that comes through `socket` until it hangs up or the user asks to
+    /// quit; with `persist` also those that come after it.
+    ///
+    /// # Errors
+    /// See [`ServeError`]. With `persist` a front-end that breaks the protocol is only logged.
+    pub fn run(
+        &mut self,
+        socket: &mut Socket,
+        user: &UserSignals<'_>,
+        persist: bool,
+    ) -> Result<(), ServeError> {
+        self.manager.ready();
+        loop {
+            self.manager.status("Waiting for the VMM");
+            if let Some(listener) = socket.listener()
+                && matches!(self.wait(listener, user)?, Event::Quit)
+            {
+                return Ok(());
+            }
+            let stream = socket.accept()?;
+            match self.serve(stream, user) {
+                Ok(Event::Work) => {}
+                Ok(Event::Quit) => return Ok(()),
+                Err(error @ ServeError::Protocol(_)) if persist => {
+                    warn!("connection is over: {}", one_line(&error));
+                }
+                Err(error) => return Err(error),
+            }
+            if !persist || socket.listener().is_none() {
+                self.manager.stopping();
+                return Ok(());
+            }
+            self.hang_up()?;
+        }
+    }
+
+    /// Why the device thread, which has ended, did.
+    fn end(&mut self) -> ServeError {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => error.into(),
+            _ => ServeError::Ended,
+        }
+    }
+
+    /// Serves one front-end.
+    fn serve(&mut self, stream: UnixStream, user: &UserSignals<'_>) -> Result<Event, ServeError> {
+        self.manager.status(&match socket_peercred(&stream) {
+            Ok(peer) => format!("Serving the VMM, process {}", peer.pid.as_raw_nonzero()),
+            Err(_) => "Serving the VMM".to_owned(),
+        });
         self.mapping_types.meet_vmm(&stream);
         let handler = Handler::new(
             self.offer.clone(),
             Arc::clone(&self.rings),
             Arc::clone(&self.channel),
             Arc::clone(&self.exported),
+            Some(Arc::clone(&self.transfers)),
         );
         let mut connection = Connection::new(stream, handler, Arc::clone(&self.channel))?;
         loop {
-            let mut fds = [
-                PollFd::new(&connection, PollFlags::IN),
-                PollFd::from_borrowed_fd(user.quit, PollFlags::IN),
-                PollFd::new(&*self.ended, PollFlags::IN),
-                PollFd::from_borrowed_fd(user.status, PollFlags::IN),
-            ];
-            retry_on_intr(|| poll(&mut fds, None))?;
-            let [request, quit_asked, ended, status_asked] =
-                fds.each_ref().map(|fd| !fd.revents().is_empty());
-            if quit_asked {
-                info!("asked to quit");
-                return Ok(());
-            }
-            if ended {
-                let result = self.thread.take().map(JoinHandle::join);
-                return match result {
-                    Some(Ok(Err(error))) => Err(error.into()),
-                    _ => Err(ServeError::Ended),
-                };
-            }
-            if status_asked {
-                let _ = rustix::io::read(user.status, &mut [0u8; 64]);
-                self.orders.status.send();
-            }
-            if !request {
-                continue;
+            if let Event::Quit = self.wait(connection.as_fd(), user)? {
+                return Ok(Event::Quit);
             }
             match connection.serve_request() {
                 Ok(()) => {}
                 Err(error) if is_hang_up(&error) => {
                     info!("front-end hung up");
-                    return Ok(());
+                    return Ok(Event::Work);
                 }
                 Err(error) => return Err(ServeError::Protocol(error)),
             }
         }
+    }
+
+    /// Sleeps until `work` is readable, and does what the user and the service manager want
+    /// meanwhile.
+    fn wait(&mut self, work: BorrowedFd<'_>, user: &UserSignals<'_>) -> Result<Event, ServeError> {
+        loop {
+            let pulse = &self.orders.pulse;
+            let mut fds = [
+                PollFd::from_borrowed_fd(work, PollFlags::IN),
+                PollFd::from_borrowed_fd(user.quit, PollFlags::IN),
+                PollFd::new(&*self.ended, PollFlags::IN),
+                PollFd::from_borrowed_fd(user.status, PollFlags::IN),
+                PollFd::new(pulse.answers(), PollFlags::IN),
+            ];
+            let patience = self.watchdog.patience();
+            retry_on_intr(|| poll(&mut fds, patience.as_ref()))?;
+            let [work, quit_asked, ended, status_asked, answered] =
+                fds.each_ref().map(|fd| !fd.revents().is_empty());
+            if quit_asked {
+                info!("asked to quit");
+                self.manager.stopping();
+                self.last_work = LAST_WORK_QUIT;
+                return Ok(Event::Quit);
+            }
+            if ended {
+                return Err(self.end());
+            }
+            if status_asked {
+                let _ = rustix::io::read(user.status, &mut [0u8; 64]);
+                self.orders.status.send();
+            }
+            if answered {
+                pulse.take_answer();
+                self.manager.alive();
+            }
+            if self.watchdog.is_due() {
+                pulse.ask();
+            }
+            if work {
+                return Ok(Event::Work);
+            }
+        }
+    }
+
+    /// Makes the device as it was before the front-end that has hung up.
+    fn hang_up(&mut self) -> Result<(), ServeError> {
+        // First, so that the device thread waits for nobody and takes every mapping for gone.
+        self.channel.hang_up();
+        let next = self.rings.hang_up()?;
+        let pulse = &self.orders.pulse;
+        let deadline = Instant::now() + LAST_WORK;
+        loop {
+            pulse.ask();
+            let mut fds = [
+                PollFd::new(pulse.answers(), PollFlags::IN),
+                PollFd::new(&*self.ended, PollFlags::IN),
+            ];
+            match poll_until(&mut fds, deadline)? {
+                0 => return Err(ServeError::Stuck),
+                _ if !fds[1].revents().is_empty() => return Err(self.end()),
+                _ if pulse.take_answer() >= next => break,
+                _ => {}
+            }
+        }
+        self.exported.clear();
+        if self.orders.broken.load(Ordering::Acquire) {
+            return Err(ServeError::Broken);
+        }
+        Ok(())
     }
 }
 
@@ -300,13 +446,21 @@ impl Drop for Daemon {
         self.channel.close();
         self.orders.stop.send();
         let mut fds = [PollFd::new(&*self.ended, PollFlags::IN)];
-        let ended = retry_on_intr(|| poll(&mut fds, Some(&LAST_WORK)));
+        let ended = poll_until(&mut fds, Instant::now() + self.last_work);
         match self.thread.take() {
             Some(thread) if ended == Ok(1) => drop(thread.join()),
             Some(_) => error!("device thread hangs in the renderer; it ends with the process"),
             None => {}
         }
     }
+}
+
+/// The number of fds on which something has happened; 0 once the deadline has passed.
+fn poll_until(fds: &mut [PollFd<'_>], deadline: Instant) -> Result<usize, Errno> {
+    retry_on_intr(|| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        poll(fds, Some(&timespec(left)))
+    })
 }
 
 fn features(capsets: usize) -> Features {

@@ -77,7 +77,7 @@ impl Vmm for BackChannel {
     }
 
     fn unmaps_on_reset(&self) -> bool {
-        self.is_qemu()
+        self.is_vacant() || self.is_qemu()
     }
 }
 
@@ -106,6 +106,16 @@ impl HostWindow {
     /// Whether the VMM has no mapping.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// Bytes of the window.
+    pub fn size(&self) -> u64 {
+        self.table.size()
+    }
+
+    /// Whether so many bytes have a place at `offset` once what is stale there is gone.
+    pub fn would_fit(&self, offset: u64, len: u64) -> bool {
+        self.table.check(offset, len).is_ok()
     }
 
     /// Maps a blob at `offset`. On success the guest may touch the memory at once.
@@ -155,7 +165,8 @@ impl HostWindow {
         self.vmm.unmaps_on_reset()
     }
 
-    /// Follows a reset of the device: QEMU has dropped every mapping, other VMMs keep them.
+    /// Follows a reset of the device: QEMU and one that hung up have dropped every mapping, other
+    /// VMMs keep them.
     pub fn reset(&mut self) {
         if self.vmm.unmaps_on_reset() {
             for mapping in self.table.iter() {

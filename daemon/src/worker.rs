@@ -1,8 +1,10 @@
 //! The device thread: takes chains from the rings, has them executed and returns them.
 
+use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use coherd_protocol::gpu::Response;
 use coherd_protocol::gpu::config::EVENT_DISPLAY;
@@ -14,9 +16,11 @@ use crate::device::display::Outputs;
 use crate::device::{Device, Hang, QueueKind, Reply, Stopped};
 use crate::mailbox::Mailbox;
 use crate::memory::GuestMemory;
+use crate::pulse::Pulse;
 use crate::queue::Exchange;
 use crate::reactor::{Reactor, Ticker, Wake};
 use crate::renderer::FenceSink;
+use crate::snapshot::{Ending, Order, Parked, Piece, SnapshotError, State};
 use crate::vhost_user::config_events::ConfigEvents;
 use crate::vhost_user::ring::Used;
 use crate::vhost_user::rings::{CONTROL, Epoch, NUM_QUEUES, Rings};
@@ -31,8 +35,13 @@ const TOKEN_STATUS: u64 = 103;
 const TOKEN_LOSSES: u64 = 104;
 const TOKEN_DISPLAYS: u64 = 105;
 const TOKEN_TICK: u64 = 106;
+const TOKEN_PULSE: u64 = 107;
+const TOKEN_SNAPSHOT: u64 = 108;
 /// The first of those that the renderer's deaths have.
 const TOKEN_DEATHS: u64 = 200;
+
+/// How long the GPU may take before a device is saved.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
 /// Chains served at a time, so that a guest that never stops asking leaves room for everything
 /// else that wakes this thread.
@@ -59,7 +68,6 @@ pub enum WorkerError {
 }
 
 /// What other threads ask of the device thread.
-#[derive(Debug)]
 pub struct Orders {
     /// End.
     pub stop: Wake,
@@ -67,6 +75,35 @@ pub struct Orders {
     pub status: Wake,
     /// Plug displays in and out.
     pub displays: Mailbox<Outputs>,
+    /// Say which connection is served.
+    pub pulse: Pulse,
+    /// An answer: a part of the renderer has died, and the device will not be whole again.
+    pub broken: AtomicBool,
+    /// Save and load the device.
+    pub snapshot: Arc<Mailbox<Order>>,
+}
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Orders").finish_non_exhaustive()
+    }
+}
+
+impl Orders {
+    /// None yet.
+    ///
+    /// # Errors
+    /// The error of eventfd2.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            stop: Wake::new()?,
+            status: Wake::new()?,
+            displays: Mailbox::new()?,
+            pulse: Pulse::new()?,
+            broken: AtomicBool::new(false),
+            snapshot: Arc::new(Mailbox::new()?),
+        })
+    }
 }
 
 /// See the module's description.
@@ -84,6 +121,10 @@ pub struct Worker {
     exchange: Exchange,
     cursor_exchange: Exchange,
     parked: Option<Pending>,
+    /// The answer to the next control request, which was executed before the device was saved.
+    replay: Option<Response>,
+    /// Whether the device stands still, because its state is being saved or loaded.
+    is_held: bool,
     /// Rings whose turn ended before they were empty.
     unfinished: [bool; NUM_QUEUES],
     released: Vec<Reply>,
@@ -118,6 +159,8 @@ impl Worker {
             exchange: Exchange::default(),
             cursor_exchange: Exchange::default(),
             parked: None,
+            replay: None,
+            is_held: false,
             unfinished: [false; NUM_QUEUES],
             released: Vec::new(),
             used: Vec::new(),
@@ -148,6 +191,9 @@ impl Worker {
         self.reactor.add(&self.orders.status, TOKEN_STATUS)?;
         self.reactor.add(&self.orders.displays, TOKEN_DISPLAYS)?;
         self.reactor.add(&self.ticker, TOKEN_TICK)?;
+        self.reactor
+            .add(self.orders.pulse.questions(), TOKEN_PULSE)?;
+        self.reactor.add(&*self.orders.snapshot, TOKEN_SNAPSHOT)?;
         let renderer = self.device.renderer();
         for (token, death) in (TOKEN_DEATHS..).zip(renderer.deaths()) {
             self.reactor.add(death, token)?;
@@ -182,6 +228,8 @@ impl Worker {
                 }
                 TOKEN_DISPLAYS => self.change_displays(),
                 TOKEN_TICK => self.tick()?,
+                TOKEN_PULSE => self.orders.pulse.answer(self.epoch.connection),
+                TOKEN_SNAPSHOT => self.follow_snapshot(),
                 token if token >= TOKEN_DEATHS => self.bury_renderer(token - TOKEN_DEATHS),
                 ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
             }
@@ -210,16 +258,26 @@ impl Worker {
     /// it changed in the middle of something, is done now.
     fn follow_rings(&mut self) {
         self.rings.wake().take();
+        if self.is_held {
+            return;
+        }
         let epoch = self.rings.follow();
         if epoch == self.epoch {
             return;
         }
         if epoch.life != self.epoch.life {
             self.parked = None;
+            self.replay = None;
             self.device.reset(epoch.features);
             self.events.reset();
         }
+        if epoch.connection != self.epoch.connection {
+            self.events.forget_front_end();
+        }
         self.epoch = epoch;
+        if self.rings.is_running() && self.device.resume(&self.rings.memory()).is_err() {
+            debug!("loaded device waits to run again");
+        }
         self.rings.flush();
         self.events.resume();
         (0..NUM_QUEUES).for_each(|ring| self.serve(ring));
@@ -245,6 +303,10 @@ impl Worker {
 
     /// Gives a ring its turn.
     fn serve(&mut self, ring: usize) {
+        if self.is_held {
+            // Its kick is taken; every ring has a turn when the device goes on.
+            return self.rings.begin(ring);
+        }
         let mut left = TURN;
         let mut was_empty = false;
         loop {
@@ -282,7 +344,8 @@ impl Worker {
             *left -= 1;
             let head = chain.head_index();
             let taken = self.exchange.begin(chain, &memory);
-            let response = taken.err().map(|error| self.device.refuse(&error));
+            let refused = taken.err().map(|error| self.device.refuse(&error));
+            let response = self.replay.take().or(refused);
             self.execute(Pending {
                 head,
                 memory,
@@ -367,8 +430,118 @@ impl Worker {
         self.rings.push(CONTROL, self.epoch.life, &self.used);
     }
 
+    fn follow_snapshot(&mut self) {
+        match self.orders.snapshot.take() {
+            None => {}
+            Some(Order::Capture { may_run, reply }) => {
+                self.is_held = true;
+                let captured = self.capture(may_run);
+                let is_captured = captured.is_ok();
+                let gone = reply.send(captured).err();
+                if let Some(mpsc::SendError(Ok((_, pieces)))) = gone {
+                    self.device.take_back(pieces);
+                    self.go_on();
+                } else if !is_captured {
+                    self.go_on();
+                }
+            }
+            Some(Order::Build { state, reply }) => {
+                self.is_held = true;
+                let built = self.build(&state);
+                if built.is_err() {
+                    self.abandon_load();
+                }
+                if let Err(mpsc::SendError(Ok(_))) = reply.send(built) {
+                    self.abandon_load();
+                }
+            }
+            Some(Order::Finish {
+                pieces,
+                ending,
+                reply,
+            }) => {
+                self.device.take_back(pieces);
+                let ended = self.finish_transfer(ending);
+                self.go_on();
+                // Who asked may have given up.
+                let _ = reply.send(ended);
+            }
+        }
+    }
+
+    /// What the device and its queues are, once the GPU is done.
+    fn capture(&mut self, may_run: bool) -> Result<(State, Vec<Piece>), SnapshotError> {
+        self.device.check_savable()?;
+        if !may_run && self.rings.is_running() {
+            return Err(SnapshotError::Running);
+        }
+        let quiet = self.device.quiesce(LONGEST_DRAIN)?;
+        self.signal_fences();
+        let (mut state, pieces) = self.device.capture(quiet)?;
+        let (rings, features) = self.rings.save();
+        state.rings = rings;
+        state.device.features = features.into();
+        let parked = self.parked.as_ref().map(|parked| match &parked.response {
+            Some(response) => Parked::Executed(response.clone()),
+            None => Parked::Unexecuted,
+        });
+        if let Some(control) = state.rings.get_mut(CONTROL) {
+            control.parked = parked;
+        }
+        let (events, read) = self.events.save();
+        state.device.events = events.into();
+        state.device.events_read = read.into();
+        Ok((state, pieces))
+    }
+
+    fn build(&mut self, state: &State) -> Result<Vec<Piece>, SnapshotError> {
+        if self.rings.is_running() {
+            return Err(SnapshotError::Running);
+        }
+        self.parked = None;
+        self.device.load(state, state.device.features.get())
+    }
+
+    fn abandon_load(&mut self) {
+        self.device.reset(self.epoch.features);
+        self.go_on();
+    }
+
+    fn finish_transfer(&mut self, ending: Ending) -> Result<(), SnapshotError> {
+        let state = match ending {
+            Ending::Saved => return Ok(()),
+            Ending::NotLoaded => {
+                self.device.reset(self.epoch.features);
+                return Ok(());
+            }
+            Ending::Loaded(state) => state,
+        };
+        let features = state.device.features.get();
+        let Some(life) = self.rings.load(&state.rings, features) else {
+            self.device.reset(self.epoch.features);
+            return Err(SnapshotError::Running);
+        };
+        self.epoch.life = life;
+        self.events
+            .load(state.device.events.get(), state.device.events_read.get());
+        let parked = state.rings.into_iter().nth(CONTROL);
+        self.replay = parked.and_then(|ring| match ring.parked {
+            Some(Parked::Executed(response)) => Some(response),
+            _ => None,
+        });
+        Ok(())
+    }
+
+    /// The device stands still no more.
+    fn go_on(&mut self) {
+        self.is_held = false;
+        self.follow_rings();
+        (0..NUM_QUEUES).for_each(|ring| self.serve(ring));
+    }
+
     fn bury_renderer(&mut self, index: u64) {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
+        self.orders.broken.store(true, Ordering::Release);
         let renderer = self.device.renderer_mut();
         error!(
             "{}; running contexts go on, new ones will fail until coherd is started again",

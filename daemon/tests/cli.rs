@@ -2,16 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coherd::device::quota::Quota;
+use coherd::exit;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn coherd(arguments: &[&str]) -> Command {
@@ -27,8 +28,17 @@ fn output(command: &mut Command) -> Output {
 
 /// The one line on stderr of a program that fails.
 fn complaint(command: &mut Command) -> String {
+    complaint_with(exit::FAILED, command)
+}
+
+/// The one line on stderr of a program that refuses its options.
+fn refusal(command: &mut Command) -> String {
+    complaint_with(exit::USAGE, command)
+}
+
+fn complaint_with(status: u8, command: &mut Command) -> String {
     let output = output(command);
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(status.into()));
     assert!(output.stdout.is_empty());
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -89,7 +99,7 @@ fn capabilities_are_those_of_a_gpu_without_virgl() {
 
 #[test]
 fn program_without_a_socket_says_which_options_name_one() {
-    let line = complaint(&mut coherd(&["--renderer", "2d"]));
+    let line = refusal(&mut coherd(&["--renderer", "2d"]));
     assert!(line.starts_with("coherd: no socket"), "{line}");
     assert!(line.contains("--socket-path") && line.contains("--fd"));
 }
@@ -145,7 +155,7 @@ fn values_that_do_not_work_are_refused_with_what_does() {
     ] {
         let output = output(&mut coherd(&["--fd", "0", argument]));
         let text = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success(), "{argument}");
+        assert_eq!(output.status.code(), Some(exit::USAGE.into()), "{argument}");
         assert!(text.contains(allowed), "{text}");
     }
 }
@@ -153,7 +163,7 @@ fn values_that_do_not_work_are_refused_with_what_does() {
 #[test]
 fn more_displays_than_outputs_are_refused() {
     let displays = ["--display=800x600", "--display=800x600", "--outputs=1"];
-    let line = complaint(coherd(&["--renderer", "2d", "--fd", "0"]).args(displays));
+    let line = refusal(coherd(&["--renderer", "2d", "--fd", "0"]).args(displays));
     assert!(line.contains("--outputs"), "{line}");
     assert!(
         line.contains("more displays (2) than outputs (1)"),
@@ -176,7 +186,7 @@ fn window_size_that_qemu_would_not_survive_is_refused() {
 fn program_without_venus_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gpu.sock");
-    let line = complaint(&mut coherd(&["--socket-path", path_text(&path)]));
+    let line = refusal(&mut coherd(&["--socket-path", path_text(&path)]));
     assert!(line.contains("--features venus"), "{line}");
     assert!(line.contains("--renderer 2d"), "{line}");
     assert!(!path.exists());
@@ -228,6 +238,88 @@ fn hang_up_of_the_front_end_ends_the_program_well() {
 }
 
 #[test]
+fn signal_ends_the_program_within_a_second_in_the_middle_of_a_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gpu.sock");
+    let arguments = ["--renderer", "2d", "--socket-path", path_text(&path)];
+    let mut child = ready(&mut coherd(&arguments));
+    let mut stream = UnixStream::connect(&path).unwrap();
+    // A whole request, whose answer shows that it is served, and the first byte of the next.
+    let get_features = [1u32, 1, 0].map(u32::to_ne_bytes).concat();
+    stream.write_all(&get_features).unwrap();
+    stream.read_exact(&mut [0; 20]).unwrap();
+    stream.write_all(&get_features[..1]).unwrap();
+
+    let began = Instant::now();
+    send(&child, Signal::TERM);
+
+    assert!(child.wait().unwrap().success());
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(!path.exists());
+}
+
+#[test]
+fn program_killed_outright_leaves_a_socket_that_the_next_one_replaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gpu.sock");
+    let arguments = ["--renderer", "2d", "--socket-path", path_text(&path)];
+    let mut child = ready(&mut coherd(&arguments));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(path.exists());
+
+    let mut child = ready(&mut coherd(&arguments));
+    // One that asks in vain does not disturb it.
+    let line = complaint(&mut coherd(&arguments));
+    assert!(line.contains("in use"), "{line}");
+    assert!(child.try_wait().unwrap().is_none());
+
+    send(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn program_that_persists_serves_until_it_is_asked_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gpu.sock");
+    let arguments = [
+        "--renderer",
+        "2d",
+        "--persist",
+        "--socket-path",
+        path_text(&path),
+    ];
+    let mut child = ready(&mut coherd(&arguments));
+    let log = log_of(&mut child);
+    for _ in 0..3 {
+        drop(UnixStream::connect(&path).unwrap());
+        assert!(next(&log).contains("hung up"));
+    }
+    send(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn persisting_on_a_connection_is_refused() {
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = coherd(&["--renderer", "2d", "--fd", "0", "--persist"]);
+    let line = refusal(command.stdin(OwnedFd::from(theirs)));
+    assert!(
+        line.contains("--persist needs a socket that listens"),
+        "{line}"
+    );
+}
+
+#[test]
+fn help_has_the_exit_statuses() {
+    let output = output(&mut coherd(&["--help"]));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(exit::HELP), "{text}");
+}
+
+#[test]
 fn configuration_file_takes_the_place_of_flags() {
     let folder = tempfile::tempdir().unwrap();
     let (path, file) = (
@@ -253,7 +345,7 @@ fn configuration_is_checked_without_being_used() {
     );
     let arguments = ["--check-config", "--config", path_text(&file)];
 
-    let line = complaint(&mut coherd(&arguments));
+    let line = refusal(&mut coherd(&arguments));
     assert!(line.starts_with("coherd: cannot read"), "{line}");
 
     let text = format!("socket-path = '{}'\n", path_text(&path));
@@ -263,8 +355,28 @@ fn configuration_is_checked_without_being_used() {
     assert!(!path.exists());
 
     std::fs::write(&file, text + "outputs = 'many'\n").unwrap();
-    let line = complaint(&mut coherd(&arguments));
+    let line = refusal(&mut coherd(&arguments));
     assert!(line.contains("gpu.toml, line 2: invalid type"), "{line}");
+}
+
+#[test]
+fn file_that_is_shipped_is_right_with_every_line_in_force() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/coherd.toml");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("coherd.toml");
+    // Prose has a space behind the sign.
+    let in_force = text.replace("\n#", "\n").replace("\n ", "\n# ");
+    assert_ne!(in_force, text);
+    for text in [text, in_force] {
+        std::fs::write(&file, text).unwrap();
+        let output = output(&mut coherd(&[
+            "--check-config",
+            "--config",
+            path_text(&file),
+        ]));
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 #[test]

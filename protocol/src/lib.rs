@@ -10,4 +10,5 @@ pub mod blob_context;
 pub mod gpu;
 mod layout;
 pub mod memory;
+pub mod state;
 pub mod sync;

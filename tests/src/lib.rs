@@ -10,6 +10,7 @@ pub mod guest;
 pub mod hostile;
 pub mod interrupt;
 pub mod memory;
+pub mod moving;
 pub mod renderer;
 pub mod rig;
 pub mod skip;

@@ -1,5 +1,6 @@
 //! The whole of a virtual machine's graphics in one process: coherd, a VMM, a guest's driver.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -12,6 +13,7 @@ use coherd::device::display::{DisplayError, Mode};
 use coherd::listen::{ListenError, Socket};
 use coherd::mapping_type::Policies;
 use coherd::serve::{Control, Daemon, Options, RendererFactory, ServeError, UserSignals};
+use coherd::snapshot::SnapshotError;
 use thiserror::Error;
 
 use crate::driver::{DriverError, Gpu};
@@ -33,6 +35,9 @@ pub enum RigError {
     /// The daemon ended with an error.
     #[error("daemon failed: {0:?}")]
     Daemon(#[from] ServeError),
+    /// The device is not loaded.
+    #[error("state is not loaded: {0:?}")]
+    State(#[from] SnapshotError),
     /// The displays are impossible.
     #[error("displays are impossible")]
     Displays(#[from] DisplayError),
@@ -72,7 +77,7 @@ impl Server {
         factory: RendererFactory,
     ) -> Result<(Self, UnixStream), RigError> {
         let (ours, theirs) = UnixStream::pair()?;
-        let server = Self::spawn(Socket::Connected(Some(ours)), options, factory)?;
+        let server = Self::spawn(Socket::Connected(Some(ours)), false, options, factory)?;
         Ok((server, theirs))
     }
 
@@ -85,28 +90,64 @@ impl Server {
         options: Options,
         factory: RendererFactory,
     ) -> Result<Self, RigError> {
-        Self::spawn(Socket::bind(path)?, options, factory)
+        Self::spawn(Socket::bind(path)?, false, options, factory)
     }
 
-    fn spawn(
-        mut socket: Socket,
+    /// Serves one connection after the other on `path`, until it is asked to quit.
+    ///
+    /// # Errors
+    /// [`RigError::Setup`], [`RigError::Listen`] and [`RigError::Daemon`]
+    pub fn persist(
+        path: &Path,
         options: Options,
         factory: RendererFactory,
     ) -> Result<Self, RigError> {
+        Self::spawn(Socket::bind(path)?, true, options, factory)
+    }
+
+    /// As [`Server::pair`], with the device whose state is in `state`.
+    ///
+    /// # Errors
+    /// [`RigError::Setup`], [`RigError::Daemon`] and [`RigError::State`]
+    pub fn restored(
+        state: File,
+        options: Options,
+        factory: RendererFactory,
+    ) -> Result<(Self, UnixStream), RigError> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let daemon = Daemon::start(options, factory)?;
+        daemon.restore(state)?;
+        let server = Self::serve(Socket::Connected(Some(ours)), false, daemon)?;
+        Ok((server, theirs))
+    }
+
+    /// A door to its device.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn spawn(
+        socket: Socket,
+        persist: bool,
+        options: Options,
+        factory: RendererFactory,
+    ) -> Result<Self, RigError> {
+        Self::serve(socket, persist, Daemon::start(options, factory)?)
+    }
+
+    fn serve(socket: Socket, persist: bool, daemon: Daemon) -> Result<Self, RigError> {
         let (quit, quit_reader) = UnixStream::pair()?;
         let (status, status_reader) = UnixStream::pair()?;
         let (sender, result) = mpsc::channel();
-        let daemon = Daemon::start(options, factory)?;
         let control = daemon.control();
-        let serve = move || {
+        let serve = move || -> Result<(), RigError> {
+            // Gone when the result is there.
+            let (mut daemon, mut socket) = (daemon, socket);
             let user = UserSignals {
                 quit: quit_reader.as_fd(),
                 status: status_reader.as_fd(),
             };
-            match socket.accept(user.quit)? {
-                Some(stream) => Ok(daemon.serve(stream, &user)?),
-                None => Ok(()),
-            }
+            Ok(daemon.run(&mut socket, &user, persist)?)
         };
         thread::Builder::new()
             .name("coherd".to_owned())

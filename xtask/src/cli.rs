@@ -7,15 +7,18 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit;
 use crate::coherd;
 use crate::conformance::{self, ConformanceArgs};
 use crate::demo::{self, DemoArgs};
+use crate::dist;
 use crate::dma_buf::{self, MatrixArgs};
 use crate::fuzz::{self, FuzzArgs};
 use crate::gpu_check::{self, GpuCheckArgs};
 use crate::lab::enter::{Plan, enter};
-use crate::lab::{Lab, LabError};
+use crate::lab::{self, Lab, LabError};
 use crate::progress::Progress;
+use crate::shipped;
 use crate::system;
 use crate::test;
 use crate::vm::smoke;
@@ -41,6 +44,8 @@ enum Task {
     Conformance(ConformanceArgs),
     /// Run everything CI runs
     Test,
+    /// Make a .deb and an .rpm, and try them
+    Dist,
     /// Run tests where there are real dma-bufs: in a guest whose kernel makes them without a GPU
     DmaBuf {
         /// Run only the tests whose name contains this
@@ -50,6 +55,8 @@ enum Task {
     Matrix(MatrixArgs),
     /// Feed the daemon's rooms inputs that a fuzzer makes up
     Fuzz(FuzzArgs),
+    /// Print what the released programs are made of and what for, and check it against deny.toml
+    Audit,
     /// Build a program that checks and measures the memory of a GPU, to be run on any machine
     GpuCheck(GpuCheckArgs),
     /// Boot a guest, reboot it and stop it
@@ -65,6 +72,9 @@ enum Task {
     /// Run the whole-system cases, or those whose name contains FILTER
     #[command(hide = true)]
     System { filter: Option<String> },
+    /// Check the units and the libvirt domain with the tools they are for
+    #[command(hide = true)]
+    Shipped,
     /// Become a program inside the lab; started by the other commands
     #[command(hide = true)]
     LabEnter(Plan),
@@ -88,13 +98,14 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode, AnyError> {
         let progress = Progress::start();
         match self.task {
-            Task::Lab(args) => lab(&args, &progress),
+            Task::Lab(args) => enter_lab(&args, &progress),
             Task::Demo(args) => {
                 demo::run(&args, &progress)?;
                 Ok(ExitCode::SUCCESS)
             }
             Task::Conformance(args) => Ok(success(conformance::run(&args, &progress)?)),
             Task::Test => Ok(success(test::run(&progress)?)),
+            Task::Dist => make_packages(&progress),
             Task::DmaBuf { filter } => {
                 let tally = dma_buf::run(&Lab::ensure(&progress)?, filter.as_deref(), &progress)?;
                 println!("{tally}");
@@ -105,12 +116,18 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Task::Fuzz(args) => Ok(fuzz::run(&args, &progress)?),
+            Task::Audit => Ok(success(audit::run(&lab::checkout()?)?)),
             Task::GpuCheck(args) => Ok(success(gpu_check::run(&args, &progress)?)),
             Task::VmSmoke { keep, gpu } => {
                 smoke::run(&Lab::ensure(&progress)?, gpu, keep, &progress)?;
                 Ok(ExitCode::SUCCESS)
             }
             Task::System { filter } => system(filter.as_deref(), &progress),
+            Task::Shipped => {
+                let tally = shipped::check(&Lab::ensure(&progress)?)?;
+                println!("{tally}");
+                Ok(success(tally.failed == 0))
+            }
             Task::LabEnter(plan) => match enter(&plan)? {},
         }
     }
@@ -118,6 +135,18 @@ impl Cli {
 
 fn success(success: bool) -> ExitCode {
     ExitCode::from(u8::from(!success))
+}
+
+fn make_packages(progress: &Progress) -> Result<ExitCode, AnyError> {
+    let lab = Lab::ensure(progress)?;
+    let packages = dist::make(&lab, progress)?;
+    let tally = dist::check(&lab, &packages)?;
+    println!(
+        "{}\n{}\n{tally}",
+        packages.deb.display(),
+        packages.rpm.display()
+    );
+    Ok(success(tally.failed == 0))
 }
 
 fn system(filter: Option<&str>, progress: &Progress) -> Result<ExitCode, AnyError> {
@@ -128,7 +157,7 @@ fn system(filter: Option<&str>, progress: &Progress) -> Result<ExitCode, AnyErro
     Ok(success(report.is_success()))
 }
 
-fn lab(args: &LabArgs, progress: &Progress) -> Result<ExitCode, AnyError> {
+fn enter_lab(args: &LabArgs, progress: &Progress) -> Result<ExitCode, AnyError> {
     if args.clean {
         Lab::clean(progress)?;
         return Ok(ExitCode::SUCCESS);

@@ -27,6 +27,9 @@ pub struct Given {
     #[arg(long, value_name = "N")]
     pub fd: Option<RawFd>,
 
+    /// Serve the next VMM on the same socket after one has hung up, until SIGTERM
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub persist: Option<bool>,
     /// Let other processes of this host use the guest's GPU memory through this socket, whose mode
     /// is 0660 less the umask; a stale one is replaced
     #[arg(long, value_name = "PATH", conflicts_with = "sync_fd")]
@@ -41,6 +44,11 @@ pub struct Given {
     #[arg(long, value_name = "uid=N|gid=N[:ro]")]
     #[serde(deserialize_with = "value::texts")]
     pub sync_allow: Option<Vec<Allow>>,
+
+    /// Let the user coherd runs as, and root, have the device's state saved through this socket, as
+    /// `coherd ctl save` does; a stale one is replaced
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
 
     /// What to render with [default: venus]
     #[arg(long, value_enum)]
@@ -122,9 +130,11 @@ impl Given {
         Self {
             socket_path,
             fd,
+            persist: self.persist.or(file.persist),
             sync_socket,
             sync_fd,
             sync_allow: self.sync_allow.or(file.sync_allow),
+            control_socket: self.control_socket.or(file.control_socket),
             renderer: self.renderer.or(file.renderer),
             render_node: self.render_node.or(file.render_node),
             display: self.display.or(file.display),

@@ -73,10 +73,14 @@ pub enum SocketSource {
 pub struct Settings {
     /// Where the front-end comes from, if that is said.
     pub socket: Option<SocketSource>,
+    /// Serve one VMM after the other.
+    pub persist: bool,
     /// Where peers of the sync protocol come from, if any may come.
     pub sync: Option<SocketSource>,
     /// Which of them are let in.
     pub sync_allow: AllowList,
+    /// Where the device's state can be had saved, if it can.
+    pub control_socket: Option<PathBuf>,
     /// What to render with.
     pub renderer: RendererKind,
     /// The GPU, if a certain one is wanted.
@@ -146,10 +150,12 @@ impl Settings {
             sync_allow: given
                 .sync_allow
                 .map_or_else(AllowList::default, AllowList::new),
+            control_socket: given.control_socket,
             socket: given
                 .socket_path
                 .map(SocketSource::Path)
                 .or(given.fd.map(SocketSource::Fd)),
+            persist: given.persist.unwrap_or(false),
             renderer: given.renderer.unwrap_or(RendererKind::Venus),
             render_node: given.render_node,
             window_size: given.window_size.map_or(default.window_size, |size| size.0),

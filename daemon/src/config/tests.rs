@@ -40,6 +40,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         fd = 7
         sync-fd = 8
         sync-allow = ["uid=1000", "gid=44:ro"]
+        control-socket = "/run/coherd/control"
         renderer = "2d"
         render-node = "/dev/dri/renderD129"
         window-size = "1G"
@@ -57,6 +58,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
     let flags = [
         "--fd=7",
         "--sync-fd=8",
+        "--control-socket=/run/coherd/control",
         "--sync-allow=uid=1000",
         "--sync-allow=gid=44:ro",
         "--renderer=2d",

@@ -1,7 +1,9 @@
-//! `coherd ctl`: a look at the blobs of a coherd that runs, by the sync protocol.
+//! `coherd ctl`: a look at the blobs of a coherd that runs, by the sync protocol, and the state of
+//! its device, by the control socket.
 
 mod blobs;
 mod dump;
+mod save;
 mod verify;
 
 use std::io::{self, Write};
@@ -10,6 +12,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use coherd_sync::{Capabilities, Connection, Options, SyncError};
 use thiserror::Error;
+
+use crate::control::ControlError;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -46,6 +50,15 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Save the state of the device to a file, for `coherd --restore`. Commands of the guest wait
+    /// meanwhile; pause the VM first if its programs also write to mapped memory
+    Save {
+        /// The file, which is replaced once all is written
+        file: PathBuf,
+        /// The socket that coherd was given as --control-socket
+        #[arg(long, value_name = "PATH")]
+        control_socket: PathBuf,
+    },
     /// Open and map each blob as a VMM would, and check what coherd says of it; exit status 1 if
     /// something is not as it says
     Verify {
@@ -58,6 +71,17 @@ pub enum Command {
 /// Why it did not work.
 #[derive(Debug, Error)]
 pub enum CtlError {
+    /// The state is not saved.
+    #[error("state is not saved")]
+    Control(#[from] ControlError),
+    /// The file could not be written.
+    #[error("cannot write {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// coherd did not answer, or not as was hoped.
     #[error(transparent)]
     Sync(#[from] SyncError),
@@ -91,6 +115,10 @@ impl Ctl {
         match &self.command {
             Command::Blobs { server } => blobs::list(&server.connect()?, out),
             Command::Dump { blob, server } => dump::dump(&server.connect()?, *blob, out),
+            Command::Save {
+                file,
+                control_socket,
+            } => save::save(control_socket, file, out),
             Command::Verify { server } => verify::verify(&server.connect()?, out),
         }
     }

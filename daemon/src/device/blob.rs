@@ -106,7 +106,7 @@ impl Device {
     }
 
     /// Lets other processes of the host find a blob.
-    fn make_known(&mut self, context_id: u32, resource_id: u32, size: u64) {
+    pub(super) fn make_known(&mut self, context_id: u32, resource_id: u32, size: u64) {
         let (Some(blobs), Some(resource)) =
             (&self.config.blobs, self.resources.get_mut(&resource_id))
         else {

@@ -50,6 +50,19 @@ impl ConfigSpace {
         state.read &= !events;
     }
 
+    /// Events that occurred, and those of them that the driver has read.
+    pub fn save(&self) -> (u32, u32) {
+        let state = self.lock();
+        (state.config.events_read.get(), state.read)
+    }
+
+    /// Has the events that [`ConfigSpace::save`] told of.
+    pub fn load(&self, events: u32, read: u32) {
+        let mut state = self.lock();
+        state.config.events_read.set(events);
+        state.read = read;
+    }
+
     /// Forgets every event, as a reset of the device does.
     pub fn reset(&self) {
         let mut state = self.lock();

@@ -36,8 +36,10 @@ pub struct Context {
     pub state: State,
     /// The guest's name for it, printable.
     pub name: String,
+    /// The capset it is of, or 0.
+    pub capset: u32,
     /// Tells it from earlier contexts with its id.
-    serial: u64,
+    pub(super) serial: u64,
     /// Resources it may use.
     pub resources: HashSet<u32>,
     /// What it has, to be held against its quotas.
@@ -121,6 +123,7 @@ impl Device {
         let context = Context {
             state,
             name,
+            capset: capset_id,
             serial: self.serial,
             resources: HashSet::new(),
             account: Account::default(),
@@ -340,7 +343,7 @@ impl Device {
 }
 
 /// The name as it may appear in a log and in a C string.
-fn printable(name: &[u8]) -> String {
+pub(super) fn printable(name: &[u8]) -> String {
     let end = name
         .iter()
         .position(|byte| *byte == 0)

@@ -3,6 +3,7 @@
 use coherd_protocol::gpu::limits::CURSOR_SIDE;
 use coherd_protocol::gpu::wire::UpdateCursor;
 use coherd_protocol::gpu::{Format, GpuError, Response};
+use coherd_protocol::state;
 
 use super::resource::Kind;
 use super::{Device, Result};
@@ -22,6 +23,29 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// What it is, to be saved.
+    pub fn save(&self, index: u32) -> state::Cursor {
+        state::Cursor {
+            index: index.into(),
+            resource: self.resource_id.unwrap_or(0).into(),
+            hot_x: self.hot_spot.0.into(),
+            hot_y: self.hot_spot.1.into(),
+            x: self.position.0.cast_unsigned().into(),
+            y: self.position.1.cast_unsigned().into(),
+            reserved: 0.into(),
+        }
+    }
+
+    /// Becomes what was saved.
+    pub fn load(&mut self, saved: &state::Cursor) {
+        let (x, y) = (saved.x.get(), saved.y.get());
+        *self = Self {
+            resource_id: Some(saved.resource.get()).filter(|id| *id != 0),
+            hot_spot: (saved.hot_x.get(), saved.hot_y.get()),
+            position: (x.cast_signed(), y.cast_signed()),
+        };
+    }
+
     /// Hides the cursor if its image goes away.
     pub fn forget(&mut self, resource_id: u32) {
         if self.resource_id == Some(resource_id) {

@@ -99,9 +99,19 @@ impl Image {
         })
     }
 
-    /// Bytes of memory.
+    /// Gives its pixels away; it has none until [`Image::take_back`].
+    pub fn lend(&mut self) -> Box<[u8]> {
+        std::mem::take(&mut self.pixels)
+    }
+
+    /// Takes back what [`Image::lend`] gave away.
+    pub fn take_back(&mut self, pixels: Box<[u8]>) {
+        self.pixels = pixels;
+    }
+
+    /// Bytes of memory, lent or not.
     pub fn size(&self) -> u64 {
-        u64::try_from(self.pixels.len()).unwrap_or(u64::MAX)
+        Self::footprint(self.width, self.height).unwrap_or(u64::MAX)
     }
 
     /// Width in pixels.

@@ -18,6 +18,7 @@ mod lent;
 pub mod quota;
 mod resource;
 mod scanout;
+mod snapshot;
 mod three_d;
 mod two_d;
 
@@ -103,10 +104,10 @@ pub struct DeviceConfig {
     pub quotas: Quotas,
     /// Decides how blobs are mapped.
     pub mapping_types: Arc<MappingTypes>,
-    /// Where other processes find the guest's blobs, if there are such processes.
-    pub blobs: Option<Arc<Registry>>,
     /// What is done about work that does not get done.
     pub hangs: HangPolicy,
+    /// Where other processes find the guest's blobs, if there are such processes.
+    pub blobs: Option<Arc<Registry>>,
 }
 
 impl DeviceConfig {
@@ -139,6 +140,8 @@ pub struct Device {
     /// Contexts created so far.
     serial: u64,
     commands: Vec<u8>,
+    /// What a loaded device waits for.
+    pending: Option<snapshot::Pending>,
     log: Limiter,
 }
 
@@ -162,6 +165,7 @@ impl Device {
             freed: 0,
             serial: 0,
             commands: Vec::new(),
+            pending: None,
             log: Limiter::new(Duration::from_secs(10), 10),
             config,
         }
@@ -177,6 +181,7 @@ impl Device {
         );
         self.fences.clear();
         self.released.clear();
+        self.pending = None;
         self.destroy_all_resources();
         self.destroy_all_contexts();
         self.window.reset();

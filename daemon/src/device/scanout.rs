@@ -2,6 +2,7 @@
 
 use coherd_protocol::gpu::wire::{DisplayOne, Rect, ResourceFlush, SetScanout, SetScanoutBlob};
 use coherd_protocol::gpu::{Features, Format, GpuError, Response};
+use coherd_protocol::state;
 
 use super::display::{Mode, Outputs};
 use super::image::Area;
@@ -18,6 +19,19 @@ pub struct Scanout {
 }
 
 impl Scanout {
+    /// What it shows, to be saved.
+    pub fn save(&self, index: u32) -> state::Scanout {
+        state::Scanout {
+            index: index.into(),
+            resource: self.resource_id.unwrap_or(0).into(),
+        }
+    }
+
+    /// Shows what was saved.
+    pub fn load(&mut self, saved: &state::Scanout) {
+        self.resource_id = Some(saved.resource.get()).filter(|id| *id != 0);
+    }
+
     /// Stops showing a resource that goes away.
     pub fn forget(&mut self, resource_id: u32) {
         if self.resource_id == Some(resource_id) {

@@ -9,11 +9,18 @@ mod tests;
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
 
 use coherd_blob::MemoryProperties;
+use coherd_protocol::blob_context::CAPSET_BLOB;
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
+use coherd_protocol::state;
 
-use super::{BlobRequest, Capset, Export, Renderer, RendererError, Scope};
+use super::{
+    BlobRequest, Capset, Export, LoadPlace, LoadedMemory, Renderer, RendererError, ReplyPlace,
+    SavedContext, SavedMemory, Scope,
+};
 use crate::coherence::BlobRecord;
 use crate::device::image::Direction;
 use crate::memory::GuestRanges;
@@ -212,6 +219,49 @@ impl Renderer for Dispatch {
     ) -> Result<(), RendererError> {
         let renderer = self.of_context(ctx_id)?;
         renderer.create_fence(ctx_id, ring_idx, fence_id)
+    }
+
+    fn can_save(&self, ctx_id: u32) -> bool {
+        let place = self.contexts.get(&ctx_id);
+        let renderer = place.and_then(|place| self.renderers.get(*place));
+        renderer.is_some_and(|renderer| renderer.can_save(ctx_id))
+    }
+
+    fn save_context(&mut self, ctx_id: u32, until: Instant) -> Result<SavedContext, RendererError> {
+        self.of_context(ctx_id)?.save_context(ctx_id, until)
+    }
+
+    fn save_blob(&self, resource_id: u32) -> Option<SavedMemory> {
+        let owner = self.resources.get(&resource_id)?.first()?;
+        self.renderers.get(*owner)?.save_blob(resource_id)
+    }
+
+    fn load_blob(
+        &mut self,
+        place: LoadPlace,
+        memory: &state::Memory,
+    ) -> Result<LoadedMemory, RendererError> {
+        let id = match place {
+            LoadPlace::Resource(id) => id,
+            LoadPlace::Object { ctx_id, .. } => {
+                return self.of_context(ctx_id)?.load_blob(place, memory);
+            }
+        };
+        let missing = RendererError::Unsupported("memory of blob contexts");
+        let owner = self.place_of(CAPSET_BLOB).ok_or(missing)?;
+        let loaded = self.at(owner)?.load_blob(place, memory)?;
+        self.resources.insert(id, vec![owner]);
+        Ok(loaded)
+    }
+
+    fn resume_context(
+        &mut self,
+        ctx_id: u32,
+        replies: Option<(ReplyPlace, Arc<GuestRanges>)>,
+        brackets: &[state::Bracket],
+    ) -> Result<(), RendererError> {
+        let renderer = self.of_context(ctx_id)?;
+        renderer.resume_context(ctx_id, replies, brackets)
     }
 
     fn blob_bytes_copied(&self) -> u64 {

@@ -13,11 +13,13 @@ pub mod venus;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use coherd_blob::MemoryProperties;
 use coherd_blob::backing::ExportKind;
 use coherd_protocol::gpu::GpuError;
 use coherd_protocol::gpu::wire::{ResourceCreate3d, Transfer3d};
+use coherd_protocol::state;
 use thiserror::Error;
 
 pub use dispatch::Dispatch;
@@ -27,6 +29,7 @@ use crate::coherence::BlobRecord;
 use crate::device::image::Direction;
 use crate::device::quota::Quota;
 use crate::memory::GuestRanges;
+use crate::snapshot::Bytes;
 
 /// Why a renderer did not do what it was asked.
 #[derive(Debug, Error)]
@@ -37,6 +40,9 @@ pub enum RendererError {
     /// The renderer's library returned an error.
     #[error("renderer failed: {0}")]
     Failed(String),
+    /// Work is not done in the time there was.
+    #[error("the GPU is not done in time")]
+    Busy,
     /// The guest asked for what cannot be. Nothing was done, and the context goes on.
     #[error("bad {what}: {detail}")]
     Invalid {
@@ -96,6 +102,58 @@ pub struct ExportedFile {
     /// The `map_info` that the renderer guesses, with whatever bits it puts beside the
     /// cacheability.
     pub map_info: u32,
+}
+
+/// Where a context's replies go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyPlace {
+    /// A blob in guest memory.
+    pub resource_id: u32,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What a renderer has of a context, apart from what the device knows.
+#[derive(Default)]
+pub struct SavedContext {
+    /// Where replies go.
+    pub replies: Option<ReplyPlace>,
+    /// Objects that no resource was made from, by blob id.
+    pub objects: Vec<(u64, SavedMemory)>,
+    /// Accesses that have begun.
+    pub brackets: Vec<state::Bracket>,
+}
+
+/// Memory that is saved.
+pub struct SavedMemory {
+    /// What it is.
+    pub memory: state::Memory,
+    /// What is in it.
+    pub bytes: Box<dyn Bytes>,
+}
+
+/// Memory that was made again and has nothing in it yet.
+pub struct LoadedMemory {
+    /// Its file, if others can map it.
+    pub record: Option<Arc<BlobRecord>>,
+    /// The way to its bytes.
+    pub bytes: Box<dyn Bytes>,
+}
+
+/// What memory becomes that is made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadPlace {
+    /// A resource.
+    Resource(u32),
+    /// An object of a context.
+    Object {
+        /// The context.
+        ctx_id: u32,
+        /// The object.
+        blob_id: u64,
+    },
 }
 
 /// What a context can reach of its device while its commands are executed.
@@ -247,6 +305,55 @@ pub trait Renderer {
         ring_idx: u8,
         fence_id: u64,
     ) -> Result<(), RendererError>;
+
+    /// Whether what the renderer has of a context can be saved.
+    fn can_save(&self, ctx_id: u32) -> bool {
+        let _ = ctx_id;
+        false
+    }
+
+    /// Waits until a context has nothing left to do, and says what the renderer has of it.
+    ///
+    /// # Errors
+    /// [`RendererError::Busy`] if that takes longer than `until`; else see [`RendererError`].
+    fn save_context(&mut self, ctx_id: u32, until: Instant) -> Result<SavedContext, RendererError> {
+        let _ = (ctx_id, until);
+        Err(RendererError::Unsupported("saving"))
+    }
+
+    /// The memory of a blob, if it can be saved.
+    fn save_blob(&self, resource_id: u32) -> Option<SavedMemory> {
+        let _ = resource_id;
+        None
+    }
+
+    /// Makes memory again that [`Renderer::save_blob`] or [`Renderer::save_context`] told of.
+    ///
+    /// # Errors
+    /// See [`RendererError`].
+    fn load_blob(
+        &mut self,
+        place: LoadPlace,
+        memory: &state::Memory,
+    ) -> Result<LoadedMemory, RendererError> {
+        let _ = (place, memory);
+        Err(RendererError::Unsupported("memory that was saved"))
+    }
+
+    /// Gives a context that was created again what [`Renderer::save_context`] told of it, once
+    /// its resources are attached and there is guest memory.
+    ///
+    /// # Errors
+    /// See [`RendererError`].
+    fn resume_context(
+        &mut self,
+        ctx_id: u32,
+        replies: Option<(ReplyPlace, Arc<GuestRanges>)>,
+        brackets: &[state::Bracket],
+    ) -> Result<(), RendererError> {
+        let _ = (ctx_id, replies, brackets);
+        Ok(())
+    }
 
     /// Bytes of host blobs that processors copied for this process so far.
     fn blob_bytes_copied(&self) -> u64 {

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -11,6 +12,8 @@ use rustix::net::{
     socket_with, sockopt,
 };
 use thiserror::Error;
+
+use crate::socket_file::{SocketFile, lock_folder_of};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -46,7 +49,7 @@ pub enum SyncListenError {
 #[derive(Debug)]
 pub struct SyncSocket {
     fd: OwnedFd,
-    path: Option<PathBuf>,
+    file: Option<Arc<SocketFile>>,
 }
 
 impl SyncSocket {
@@ -61,6 +64,7 @@ impl SyncSocket {
             source,
         };
         let address = SocketAddrUnix::new(path).map_err(failed)?;
+        let _lock = lock_folder_of(path);
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(SyncListenError::NotASocket(path.into()));
@@ -77,10 +81,8 @@ impl SyncSocket {
         // The file gets the mode that the socket has when it is bound.
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o660)).map_err(failed)?;
         bind(&fd, &address).map_err(failed)?;
-        let socket = Self {
-            fd,
-            path: Some(path.into()),
-        };
+        let file = Some(Arc::new(SocketFile::of(path).map_err(failed)?));
+        let socket = Self { fd, file };
         listen(&socket.fd, BACKLOG).map_err(failed)?;
         Ok(socket)
     }
@@ -101,7 +103,7 @@ impl SyncSocket {
         match check(socket.as_fd()) {
             Ok(()) => Ok(Self {
                 fd: socket,
-                path: None,
+                file: None,
             }),
             Err(source) => {
                 // A number that is not open is not ours to close.
@@ -109,6 +111,11 @@ impl SyncSocket {
                 Err(not_listening(source))
             }
         }
+    }
+
+    /// The file that was made for it.
+    pub fn file(&self) -> Option<&Arc<SocketFile>> {
+        self.file.as_ref()
     }
 
     /// The next connection, if there is one.
@@ -128,8 +135,8 @@ impl AsFd for SyncSocket {
 
 impl Drop for SyncSocket {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = std::fs::remove_file(path);
+        if let Some(file) = &self.file {
+            file.remove();
         }
     }
 }
@@ -163,7 +170,7 @@ mod tests {
         let path = folder.path().join("sync.sock");
         let mut first = SyncSocket::bind(&path).unwrap();
         // As a process leaves it that is killed.
-        first.path = None;
+        first.file = None;
         drop(first);
         assert!(path.exists());
         let second = SyncSocket::bind(&path).unwrap();

@@ -35,6 +35,17 @@ impl ConfigEvents {
         self.interrupt();
     }
 
+    /// The events of the space, to be saved.
+    pub fn save(&self) -> (u32, u32) {
+        self.space.save()
+    }
+
+    /// Takes events that were saved. The guest is interrupted for them once more.
+    pub fn load(&mut self, events: u32, read: u32) {
+        self.space.load(events, read);
+        self.due = events != 0;
+    }
+
     /// The device runs again: sends the interrupt that is due.
     pub fn resume(&mut self) {
         if self.due {
@@ -46,6 +57,11 @@ impl ConfigEvents {
     pub fn reset(&mut self) {
         self.space.reset();
         self.due = false;
+    }
+
+    /// Another front-end takes the place of the one that may have refused.
+    pub fn forget_front_end(&mut self) {
+        self.refused = false;
     }
 
     fn interrupt(&mut self) {

@@ -24,7 +24,7 @@ pub fn virtio(device: Features) -> u64 {
 /// SHARED_OBJECT is offered for one request, the barrier that follows a map on QEMU. Memory slots
 /// make a paused QEMU with more than 5 mappings go on, and a QEMU that is reset with mappings
 /// crash, so they are the user's choice.
-pub fn protocol(memory_slots: bool) -> Protocol {
+pub fn protocol(memory_slots: bool, device_state: bool) -> Protocol {
     let mut bits = Protocol::MQ
         | Protocol::BACKEND_REQ
         | Protocol::CONFIG
@@ -33,6 +33,7 @@ pub fn protocol(memory_slots: bool) -> Protocol {
         | Protocol::SHARED_OBJECT
         | Protocol::SHMEM;
     bits.set(Protocol::CONFIGURE_MEM_SLOTS, memory_slots);
+    bits.set(Protocol::DEVICE_STATE, device_state);
     bits
 }
 
@@ -42,15 +43,15 @@ mod tests {
 
     #[test]
     fn shmem_is_bit_22_and_never_21() {
-        let bits = protocol(true).bits();
+        let bits = protocol(true, true).bits();
         assert_ne!(bits & 1 << 22, 0);
         assert_eq!(bits & 1 << 21, 0);
     }
 
     #[test]
     fn bits_that_are_not_implemented_are_not_offered() {
-        let offered = protocol(false).bits();
-        for bit in [1, 12, 14, 15, 16, 17, 19, 20, 21] {
+        let offered = protocol(false, true).bits();
+        for bit in [1, 12, 14, 15, 16, 17, 20, 21] {
             assert_eq!(offered & 1 << bit, 0, "bit {bit}");
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use coherd_protocol::gpu::Features;
 use thiserror::Error;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
     VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
@@ -26,6 +26,8 @@ use super::memory_table::{ExportedFiles, MemoryTable, MemoryTableError};
 use super::ring::Ring;
 use super::rings::{NUM_QUEUES, Rings};
 use crate::device::config_space::ConfigSpace;
+use crate::explain::one_line;
+use crate::snapshot::{Direction, SnapshotError, Transfers};
 
 /// Largest number of memory regions with CONFIGURE_MEM_SLOTS, as in vhost-user-backend.
 const MAX_MEM_SLOTS: u64 = 509;
@@ -39,6 +41,8 @@ enum HandlerError {
     Queue(u32),
     #[error("memory table cannot be used")]
     Memory(#[from] MemoryTableError),
+    #[error("state is not transferred")]
+    State(#[source] SnapshotError),
 }
 
 impl From<HandlerError> for VhostUserError {
@@ -66,6 +70,8 @@ pub struct Handler {
     rings: Arc<Rings>,
     channel: Arc<BackChannel>,
     memory: MemoryTable,
+    /// `None` where no state is saved or loaded.
+    transfers: Option<Arc<Transfers>>,
 }
 
 impl Handler {
@@ -75,13 +81,20 @@ impl Handler {
         rings: Arc<Rings>,
         channel: Arc<BackChannel>,
         exported: Arc<ExportedFiles>,
+        transfers: Option<Arc<Transfers>>,
     ) -> Self {
         Self {
             offer,
             rings,
             channel,
             memory: MemoryTable::new(exported),
+            transfers,
         }
+    }
+
+    fn transfers(&self) -> Result<&Arc<Transfers>> {
+        let none = VhostUserError::InvalidOperation("no device state");
+        self.transfers.as_ref().ok_or(none)
     }
 
     fn configure(&self, queue: u32, change: impl FnOnce(&mut Ring)) -> Result<()> {
@@ -195,7 +208,10 @@ impl VhostUserBackendReqHandlerMut for Handler {
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
-        Ok(features::protocol(self.offer.memory_slots))
+        Ok(features::protocol(
+            self.offer.memory_slots,
+            self.transfers.is_some(),
+        ))
     }
 
     fn set_protocol_features(&mut self, bits: u64) -> Result<()> {
@@ -281,15 +297,25 @@ impl VhostUserBackendReqHandlerMut for Handler {
 
     fn set_device_state_fd(
         &mut self,
-        _direction: VhostTransferStateDirection,
+        direction: VhostTransferStateDirection,
         _phase: VhostTransferStatePhase,
-        _fd: File,
+        fd: File,
     ) -> Result<Option<File>> {
-        Err(VhostUserError::InvalidOperation("no device state"))
+        let direction = match direction {
+            VhostTransferStateDirection::SAVE => Direction::Save,
+            VhostTransferStateDirection::LOAD => Direction::Load,
+        };
+        let begun = self.transfers()?.begin(direction, fd, false);
+        begun.map_err(|error| {
+            error!("{}", one_line(&error));
+            VhostUserError::from(HandlerError::State(error))
+        })?;
+        Ok(None)
     }
 
+    // The other end of the pipe is closed by now, so that the transfer is about to end.
     fn check_device_state(&mut self) -> Result<()> {
-        Err(VhostUserError::InvalidOperation("no device state"))
+        Ok(self.transfers()?.check().map_err(HandlerError::State)?)
     }
 
     fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {

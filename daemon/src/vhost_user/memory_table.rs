@@ -96,6 +96,12 @@ impl ExportedFiles {
         }
     }
 
+    /// Forgets every file: the front-end that had them has hung up, and the number of a file that
+    /// is gone may be that of the next one's RAM.
+    pub fn clear(&self) {
+        *self.lock() = Exported::default();
+    }
+
     fn contains(&self, file: FileId) -> bool {
         self.lock().uses.contains_key(&file)
     }

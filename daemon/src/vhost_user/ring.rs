@@ -18,6 +18,7 @@ use coherd_protocol::gpu::limits::MAX_QUEUE_SIZE;
 
 use crate::memory::GuestMemory;
 use crate::reactor;
+use crate::snapshot::RingState;
 
 /// Bytes before the elements of the used ring, and of an element.
 const USED_HEADER: u64 = 4;
@@ -50,6 +51,8 @@ pub struct Ring {
     out: u16,
     /// Chains to return once the ring is active.
     deferred: Vec<Used>,
+    /// The chain before the position is to be taken again, as in the state that was loaded.
+    rewinds: bool,
 }
 
 impl Ring {
@@ -69,6 +72,7 @@ impl Ring {
             used_before: false,
             out: 0,
             deferred: Vec::new(),
+            rewinds: false,
         })
     }
 
@@ -168,7 +172,10 @@ impl Ring {
             return false;
         }
         if let Some(base) = self.base.take() {
-            self.queue.set_next_avail(base);
+            let goes_on = base == self.position();
+            let back = std::mem::take(&mut self.rewinds) && goes_on;
+            self.queue
+                .set_next_avail(base.wrapping_sub(u16::from(back)));
         }
         self.queue.set_ready(true);
         // Where a part of the ring is outside guest memory, the ring stays still.
@@ -189,7 +196,27 @@ impl Ring {
     pub fn forget(&mut self) {
         self.deferred.clear();
         self.used_before = false;
+        self.rewinds = false;
         self.out = 0;
+    }
+
+    /// What it is, to be saved.
+    pub fn save(&self) -> RingState {
+        RingState {
+            position: self.position(),
+            used_before: self.used_before,
+            deferred: self.deferred.clone(),
+            parked: None,
+        }
+    }
+
+    /// Becomes what was saved. The VMM sets it up and starts it.
+    pub fn load(&mut self, saved: &RingState) {
+        self.queue.set_next_avail(saved.position);
+        self.used_before = saved.used_before;
+        self.deferred.clone_from(&saved.deferred);
+        self.out = u16::try_from(saved.deferred.len()).unwrap_or(u16::MAX);
+        self.rewinds = saved.parked.is_some();
     }
 
     /// Takes the next descriptor chain, if the ring is active and has one.
@@ -274,6 +301,7 @@ impl Ring {
 mod tests {
     use super::*;
     use crate::reactor::Wake;
+    use crate::snapshot::Parked;
     use rustix::io::fcntl_dupfd_cloexec;
     use std::sync::Arc;
 
@@ -420,6 +448,30 @@ mod tests {
             memory.write_obj(element, GuestAddress(0x200c)).unwrap();
 
             assert_eq!(ring.is_reset(&memory), is_reset, "{element:?}");
+        }
+    }
+
+    #[test]
+    fn loaded_ring_goes_on_behind_the_last_chain_or_takes_it_again() {
+        for (parked, first) in [(None, 1), (Some(Parked::Unexecuted), 3)] {
+            let memory = memory();
+            let (mut ring, _call) = ring(&memory, 0x2000, &[3, 1]);
+            assert!(ring.pop(&memory).is_some());
+            let mut saved = ring.save();
+            saved.parked = parked;
+
+            let mut other = Ring::new().unwrap();
+            other.load(&saved);
+            other.set_size(SIZE.into());
+            other.set_addresses(Some([0, AVAIL, 0x2000].map(GuestAddress)));
+            other.set_base(saved.position);
+            other.set_kick(Some(event().1));
+            other.set_enabled(true);
+            assert!(!other.is_reset(&memory));
+            assert!(other.activate(&memory));
+
+            let chain = other.pop(&memory).unwrap();
+            assert_eq!(chain.head_index(), first);
         }
     }
 

@@ -12,9 +12,11 @@ use tracing::{debug, warn};
 use virtio_queue::DescriptorChain;
 
 use super::back_channel::BackChannel;
+use super::features;
 use super::ring::{Ring, Used};
 use crate::memory::GuestMemory;
 use crate::reactor::{Reactor, Wake};
+use crate::snapshot::RingState;
 
 /// Control and cursor queue, VIRTIO 1.4 section 5.7.2.
 pub const NUM_QUEUES: usize = 2;
@@ -30,6 +32,8 @@ pub struct Epoch {
     pub run: u64,
     /// Feature bits the driver accepted.
     pub features: u64,
+    /// Grows each time that a front-end hangs up.
+    pub connection: u64,
 }
 
 struct State {
@@ -85,6 +89,40 @@ impl Rings {
         let state = self.lock();
         self.channel.set_running(state.running);
         state.epoch
+    }
+
+    /// Whether the device runs.
+    pub fn is_running(&self) -> bool {
+        self.lock().running
+    }
+
+    /// Guest RAM.
+    pub fn memory(&self) -> GuestMemory {
+        GuestMemory::clone(&self.lock().memory)
+    }
+
+    /// The queues and the features that the driver accepted, to be saved.
+    pub fn save(&self) -> (Vec<RingState>, u64) {
+        let state = self.lock();
+        let rings = state.rings.iter().map(Ring::save).collect();
+        (rings, state.epoch.features)
+    }
+
+    /// Becomes what was saved, unless the device runs. The next start is no reset, but for a
+    /// driver that starts at 0. Returns the life that goes on.
+    pub fn load(&self, rings: &[RingState], features: u64) -> Option<u64> {
+        let mut state = self.lock();
+        if state.running {
+            return None;
+        }
+        for (ring, saved) in state.rings.iter_mut().zip(rings) {
+            ring.load(saved);
+            ring.set_event_idx(features & features::EVENT_IDX != 0);
+        }
+        state.epoch.life += 1;
+        state.epoch.features = features;
+        state.reset = false;
+        Some(state.epoch.life)
     }
 
     /// Replaces guest RAM.
@@ -178,6 +216,29 @@ impl Rings {
         }
         state.reset = true;
         self.pause(&mut state);
+    }
+
+    /// The front-end has hung up: forgets it with all that it set up. Returns the connection that
+    /// begins, which the device thread has followed once it is in that epoch.
+    ///
+    /// # Errors
+    /// Never; the type is virtio-queue's.
+    pub fn hang_up(&self) -> std::io::Result<u64> {
+        let mut state = self.lock();
+        self.pause(&mut state);
+        for ring in &mut state.rings {
+            if let Some(kick) = ring.kick() {
+                self.reactor.remove(kick);
+            }
+            *ring = Ring::new().map_err(std::io::Error::other)?;
+        }
+        state.memory = GuestMemory::default();
+        state.reset = true;
+        state.epoch.life += 1;
+        state.epoch.features = 0;
+        state.epoch.connection += 1;
+        self.wake.send();
+        Ok(state.epoch.connection)
     }
 
     /// Takes the next chain of a ring, with the memory it lies in; none once `epoch` is over.

@@ -20,6 +20,21 @@ pub enum ErrorCode {
     InvalidParameter = 0x1205,
 }
 
+impl ErrorCode {
+    /// The code with this word.
+    pub fn from_wire(word: u32) -> Option<Self> {
+        let all = [
+            Self::Unspec,
+            Self::OutOfMemory,
+            Self::InvalidScanoutId,
+            Self::InvalidResourceId,
+            Self::InvalidContextId,
+            Self::InvalidParameter,
+        ];
+        all.into_iter().find(|code| *code as u32 == word)
+    }
+}
+
 /// Why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum GpuError {

@@ -1,6 +1,6 @@
 //! Encoding of responses, VIRTIO 1.4 section 5.7.6.7.
 
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::error::ErrorCode;
 use super::header::Header;
@@ -84,9 +84,38 @@ impl Response {
     }
 }
 
+impl Response {
+    /// Decodes what [`Response::encode`] wrote; `None` for what it cannot have written.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (header, body) = Header::ref_from_prefix(bytes).ok()?;
+        let kind = header.kind.get();
+        Some(match kind {
+            0x1100 if body.is_empty() => Self::OkNoData,
+            0x1101 => {
+                let scanouts = <[DisplayOne]>::ref_from_bytes(body).ok()?;
+                let all = usize::try_from(MAX_SCANOUTS).unwrap_or(0);
+                (scanouts.len() == all).then(|| Self::DisplayInfo(scanouts.to_vec()))?
+            }
+            0x1102 => Self::CapsetInfo(CapsetInfo::read_from_bytes(body).ok()?),
+            0x1103 => Self::Capset(body.to_vec()),
+            0x1104 => {
+                let (head, blocks) = EdidHead::ref_from_prefix(body).ok()?;
+                let len = usize::try_from(head.size.get()).ok()?;
+                let blocks = (blocks.len() == EDID_LEN).then(|| blocks.get(..len))??;
+                Self::Edid(blocks.to_vec())
+            }
+            0x1105 => Self::Uuid(body.try_into().ok()?),
+            0x1106 => Self::MapInfo(MapInfoBody::read_from_bytes(body).ok()?.map_info.get()),
+            code if body.is_empty() => Self::Error(ErrorCode::from_wire(code)?),
+            _ => return None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zerocopy::FromZeros;
 
     fn encoded(response: &Response) -> Vec<u8> {
         let mut out = vec![0xaa; 7];
@@ -103,6 +132,26 @@ mod tests {
         assert_eq!(encoded(&Response::MapInfo(1)).len(), 32);
         assert_eq!(encoded(&Response::Error(ErrorCode::Unspec)).len(), 24);
         assert_eq!(encoded(&Response::Capset(vec![0; 160])).len(), 184);
+    }
+
+    #[test]
+    fn what_was_encoded_decodes_to_the_same_and_a_byte_less_to_nothing() {
+        let display = DisplayOne::new_zeroed();
+        for response in [
+            Response::OkNoData,
+            Response::DisplayInfo(vec![display; 16]),
+            Response::CapsetInfo(CapsetInfo::new_zeroed()),
+            Response::Edid(vec![7; 128]),
+            Response::Uuid([3; 16]),
+            Response::MapInfo(3),
+            Response::Error(ErrorCode::OutOfMemory),
+        ] {
+            let bytes = encoded(&response);
+            assert_eq!(Response::decode(&bytes), Some(response.clone()));
+            assert_eq!(Response::decode(&bytes[..bytes.len() - 1]), None);
+        }
+        let capset = Response::Capset(vec![1; 160]);
+        assert_eq!(Response::decode(&encoded(&capset)), Some(capset));
     }
 
     #[test]

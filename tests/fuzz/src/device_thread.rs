@@ -6,8 +6,7 @@ use coherd::device::display::Outputs;
 use coherd::device::hang::HangPolicy;
 use coherd::device::quota::Quotas;
 use coherd::device::{Device, DeviceConfig};
-use coherd::mailbox::Mailbox;
-use coherd::reactor::{Reactor, Wake};
+use coherd::reactor::Reactor;
 use coherd::renderer::{FenceSink, Renderer};
 use coherd::vhost_user::config_events::ConfigEvents;
 use coherd::vhost_user::rings::Rings;
@@ -51,18 +50,13 @@ impl DeviceThread {
             outputs: Outputs::default(),
             quotas: parts.quotas,
             mapping_types: Arc::default(),
-            blobs: None,
             hangs: HangPolicy::default(),
+            blobs: None,
         };
         let fences = FenceSink::new().expect("an eventfd");
         let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");
         let device = Device::new(config, wrap(renderer), parts.window);
-        let wake = || Wake::new().expect("an eventfd");
-        let orders = Arc::new(Orders {
-            stop: wake(),
-            status: wake(),
-            displays: Mailbox::new().expect("an eventfd"),
-        });
+        let orders = Arc::new(Orders::new().expect("eventfds"));
         let reactor = parts.reactor;
         let mut worker = Worker::new(
             device,

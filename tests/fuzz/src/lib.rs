@@ -8,6 +8,7 @@ pub mod blob_context;
 pub mod decode;
 pub mod device;
 mod device_thread;
+pub mod state;
 pub mod sync_client;
 pub mod sync_decode;
 pub mod sync_socket;

@@ -89,6 +89,16 @@ impl FileMemory {
         fcntl_dupfd_cloexec(&*self.cpu.0, 0).map_err(|_| Status::OutOfHostMemory)
     }
 
+    pub(super) fn read_cpu(&self, offset: u64, into: &mut [u8]) {
+        into.fill(0);
+        // The file is as long as the blob.
+        let _ = pread(&*self.cpu.0, into, offset);
+    }
+
+    pub(super) fn write_cpu(&self, offset: u64, from: &[u8]) {
+        self.cpu.write(offset, from);
+    }
+
     pub(super) fn send(&self, range: Range<u64>) {
         if let Some(device) = &self.device {
             carry(&self.cpu, device, range);

@@ -93,13 +93,13 @@ impl Gpu for MemoryGpu {
         head.flags = (CapsetFlags::IMAGES | CapsetFlags::SOFTWARE).bits().into();
         head.atom_size = u32::try_from(ATOM).unwrap_or(0).into();
         head.max_image_dimension = 4096.into();
-        head.max_allocation_size = HEAP.into();
+        head.max_allocation_size = self.heap().into();
         head.device_name[..4].copy_from_slice(b"test");
         Capset {
             head,
             types: TYPES.iter().map(memory_type).collect(),
             heaps: vec![Heap {
-                size: HEAP.into(),
+                size: self.heap().into(),
                 flags: 1.into(),
                 padding: 0.into(),
             }],
@@ -198,6 +198,16 @@ impl Memory for FileMemory {
         let visible = TYPES[self.type_index()].contains(MemoryProperties::HOST_VISIBLE);
         let fd = visible.then(|| self.duplicate()).transpose()?;
         Ok(fd.map(|fd| (fd, ExportKind::Shm)))
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
+        self.read_cpu(offset, into);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
+        self.write_cpu(offset, from);
+        Ok(())
     }
 
     fn flush(&self, range: Range<u64>) -> Result<(), AccessError> {

@@ -37,6 +37,8 @@ struct State {
     fault: Option<(usize, Status)>,
     blobs: usize,
     bytes: u64,
+    /// Bytes beyond [`HEAP`] that there may be.
+    more: u64,
 }
 
 #[derive(Default)]
@@ -59,6 +61,17 @@ impl MemoryGpu {
     /// A GPU that does at once what it is given.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A GPU with so many bytes of memory, at least [`HEAP`].
+    pub fn with_heap(bytes: u64) -> Self {
+        let gpu = Self::default();
+        gpu.lock().more = bytes.saturating_sub(HEAP);
+        gpu
+    }
+
+    pub(super) fn heap(&self) -> u64 {
+        HEAP + self.lock().more
     }
 
     /// Lets nothing that is given from now on be done before [`Self::go_on`].
@@ -131,7 +144,7 @@ impl MemoryGpu {
 
     pub(super) fn take(&self, bytes: u64) -> Result<(), Status> {
         let mut state = self.lock();
-        if state.bytes + bytes > HEAP {
+        if state.bytes + bytes > HEAP + state.more {
             return Err(Status::OutOfDeviceMemory);
         }
         state.bytes += bytes;

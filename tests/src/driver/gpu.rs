@@ -81,6 +81,21 @@ impl Gpu {
         })
     }
 
+    /// The driver goes on with the same queues on another front-end.
+    ///
+    /// # Errors
+    /// [`DriverError::NoQueue`].
+    pub fn move_to(&mut self, frontend: &Frontend) -> Result<(), DriverError> {
+        for (index, port) in [&mut self.control, &mut self.cursor]
+            .into_iter()
+            .enumerate()
+        {
+            let ring = frontend.rings().get(index);
+            port.move_to(ring.ok_or(DriverError::NoQueue(index))?.clone());
+        }
+        Ok(())
+    }
+
     /// Chooses how the commands to come lie in descriptors.
     pub fn set_shape(&mut self, shape: Shape) {
         self.shape = shape;

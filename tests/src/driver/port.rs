@@ -62,6 +62,10 @@ impl Port {
         }
     }
 
+    pub(super) fn move_to(&mut self, ring: Ring) {
+        self.ring = ring;
+    }
+
     pub(super) fn submit(
         &mut self,
         pages: &mut Pages,

@@ -93,6 +93,15 @@ impl Channel {
         Ok(u64_at(&answer, 0).unwrap_or(0))
     }
 
+    /// Waits for the answer to a request that was sent, which is a number.
+    pub(super) fn answer_u64(&self, request: FrontendReq) -> Result<u64, FrontendError> {
+        let answer = self.answer(request)?;
+        u64_at(&answer, 0).ok_or(FrontendError::BadAnswer {
+            request,
+            what: "not a u64",
+        })
+    }
+
     fn send(
         &self,
         request: FrontendReq,

@@ -38,7 +38,7 @@ impl Shared {
                 ring.layout().clear(session.ram.memory())?;
             }
         }
-        let features_are_new = bases.is_none();
+        let features_are_new = std::mem::take(&mut session.is_new_driver) || bases.is_none();
         let bases = bases.unwrap_or(&fresh);
         if bases.len() != session.rings.len() {
             return Err(FrontendError::Config("one base per ring"));

@@ -31,6 +31,7 @@ mod request;
 mod ring;
 mod session;
 mod shared;
+mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turn;
@@ -92,9 +93,22 @@ impl Frontend {
     /// # Errors
     /// See [`FrontendError`].
     pub fn from_stream(stream: UnixStream, config: Config) -> Result<Self, FrontendError> {
+        let ram = GuestRam::new(&config.ram)?;
+        Self::with_ram(stream, config, ram)
+    }
+
+    /// Does the VMM's handshake on a connected socket, for a guest whose RAM there is already.
+    ///
+    /// # Errors
+    /// See [`FrontendError`].
+    pub fn with_ram(
+        stream: UnixStream,
+        config: Config,
+        ram: GuestRam,
+    ) -> Result<Self, FrontendError> {
         let flavour = config.flavour;
         let log = Arc::new(Log::default());
-        let mut session = Session::new(stream, config, Arc::clone(&log))?;
+        let mut session = Session::new(stream, config, ram, Arc::clone(&log))?;
         match flavour {
             Flavour::Qemu => qemu::handshake(&mut session),
             Flavour::Crosvm => crosvm::handshake(&mut session),
@@ -244,6 +258,11 @@ impl Frontend {
     /// Protocol features that were acknowledged.
     pub fn protocol_features(&self) -> u64 {
         lock(&self.shared.session).protocol
+    }
+
+    /// Guest RAM, for another VMM.
+    pub fn ram(&self) -> GuestRam {
+        lock(&self.shared.session).ram.clone()
     }
 
     /// Guest RAM.

@@ -46,15 +46,17 @@ pub(super) struct Session {
     pub(super) stale_slots: bool,
     /// The display, if the VMM has one.
     pub(super) display: Option<Display>,
+    /// Whether the backend has not heard of the driver yet that goes on.
+    pub(super) is_new_driver: bool,
 }
 
 impl Session {
     pub(super) fn new(
         stream: UnixStream,
         config: Config,
+        ram: GuestRam,
         log: Arc<Log>,
     ) -> Result<Self, FrontendError> {
-        let ram = GuestRam::new(&config.ram)?;
         let rings = set_up_rings(&config)?;
         let display = config.display.then(|| Display::new(Arc::clone(&log)));
         let channel = Channel::new(stream, log, config.timeout);
@@ -71,6 +73,7 @@ impl Session {
             slots: Vec::new(),
             stale_slots: false,
             display,
+            is_new_driver: false,
         })
     }
 

@@ -36,7 +36,11 @@ fn protocol_bits_are_those_that_every_vmm_survives() {
     for flavour in ALL {
         let rig = Rig::new(flavour).unwrap();
         let offered = answered(&rig.frontend, FrontendReq::GET_PROTOCOL_FEATURES);
-        assert_eq!(offered, bits(&[0, 3, 5, 9, 10, 13, 18, 22]), "{offered:#x}");
+        assert_eq!(
+            offered,
+            bits(&[0, 3, 5, 9, 10, 13, 18, 19, 22]),
+            "{offered:#x}"
+        );
         rig.finish().unwrap();
     }
 }
@@ -44,8 +48,8 @@ fn protocol_bits_are_those_that_every_vmm_survives() {
 #[test]
 fn each_vmm_takes_the_protocol_bits_it_knows() {
     for (flavour, taken) in [
-        (Flavour::Qemu, bits(&[0, 3, 5, 9, 10, 13, 18, 22])),
-        (Flavour::Crosvm, bits(&[0, 3, 5, 9, 22])),
+        (Flavour::Qemu, bits(&[0, 3, 5, 9, 10, 13, 18, 19, 22])),
+        (Flavour::Crosvm, bits(&[0, 3, 5, 9, 19, 22])),
         (Flavour::Libkrun, bits(&[0, 9])),
     ] {
         let rig = Rig::new(flavour).unwrap();

@@ -13,6 +13,8 @@ pub enum Target {
     Decode,
     /// The whole device behind real queues
     Device,
+    /// The loader of saved devices
+    State,
     /// Answers of a server of the sync protocol, and what the client makes of them
     SyncClient,
     /// Messages of the sync protocol
@@ -27,10 +29,11 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BlobContext,
         Self::Decode,
         Self::Device,
+        Self::State,
         Self::SyncClient,
         Self::SyncDecode,
         Self::SyncSocket,
@@ -45,6 +48,7 @@ impl Target {
             Self::BlobContext => "blob-context",
             Self::Decode => "decode",
             Self::Device => "device",
+            Self::State => "state",
             Self::SyncClient => "sync-client",
             Self::SyncDecode => "sync-decode",
             Self::SyncSocket => "sync-socket",

@@ -92,6 +92,12 @@ impl Lab {
         &self.entry
     }
 
+    /// The folder of all that is kept for this user: labs, and what they need.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        self.entry.parent().unwrap_or(&self.entry)
+    }
+
     /// The versions of its main parts, one a line.
     #[must_use]
     pub fn versions(&self) -> &str {
@@ -155,7 +161,11 @@ impl Lab {
     }
 }
 
-fn checkout() -> Result<PathBuf, LabError> {
+/// The checkout that this program belongs to.
+///
+/// # Errors
+/// [`LabError::NoCheckout`] outside of one.
+pub fn checkout() -> Result<PathBuf, LabError> {
     let start = match env::var_os("CARGO_MANIFEST_DIR") {
         Some(manifest) => PathBuf::from(manifest),
         None => env::current_dir().map_err(LabError::io("find the current folder"))?,

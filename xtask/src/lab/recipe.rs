@@ -28,6 +28,10 @@ const PACKAGES: &[&str] = &[
     "qemu-system-x86",
     // QEMU's own vhost-user-gpu, to compare with.
     "qemu-system-gui",
+    // Looks at what is shipped: units, the libvirt domain, packages.
+    "libvirt-clients",
+    "rpm",
+    "systemd",
     // Looks at either.
     "drm-info",
     "kmscube",

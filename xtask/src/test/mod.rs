@@ -7,10 +7,12 @@ use std::time::Instant;
 use self::cargo::{CargoError, Step};
 use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
+use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
 use crate::fuzz::{self, FuzzError, Target};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
+use crate::shipped::{self, ShippedError};
 use crate::system::{self, NoSuchCase, Verdict};
 use crate::tally::Tally;
 use crate::test_layer::{self, Profile};
@@ -39,6 +41,12 @@ pub enum TestError {
     /// The conformance suite could not be run.
     #[error(transparent)]
     Conformance(#[from] ConformanceError),
+    /// The packages could not be made.
+    #[error(transparent)]
+    Dist(#[from] DistError),
+    /// Shipped files could not be checked.
+    #[error(transparent)]
+    Shipped(#[from] ShippedError),
     /// The whole-system tests could not be run.
     #[error(transparent)]
     System(#[from] NoSuchCase),
@@ -65,6 +73,10 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     })?;
     fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
+    tally += timed("shipped files", progress, || shipped::check(&lab))?;
+    tally += timed("packages", progress, || {
+        dist::check(&lab, &dist::make(&lab, progress)?)
+    })?;
     let counts = timed("conformance of coherd", progress, || {
         conformance::check(&lab, progress)
     })?;

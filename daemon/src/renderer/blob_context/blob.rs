@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use coherd_blob::{Access, Holder, MapInfo, MemoryProperties};
 use coherd_protocol::blob_context::limits::MAX_HOLDERS;
-use coherd_protocol::blob_context::reply::{self, HolderKind, ImageLayout, Ledger, MemoryFlags};
+use coherd_protocol::blob_context::reply::{self, HolderKind, Ledger, MemoryFlags};
 use zerocopy::FromZeros;
 
 use super::gpu::{Gpu, Memory, Work, WorkError};
 use super::status::of_work;
-use crate::coherence::{AccessError, BlobRecord, DeviceMemory, Held, Patience};
+use crate::coherence::{AccessError, BlobRecord, DeviceMemory, Held, ImageInfo, Patience};
 
 /// DRM_FORMAT_MOD_LINEAR
 const MODIFIER_LINEAR: u64 = 0;
@@ -24,8 +24,10 @@ pub struct Blob<G: Gpu> {
     pub memory: Arc<BlobMemory<G>>,
     /// Bytes of the resource that is made from it, in whole pages.
     pub size: u64,
-    /// Where its planes are, if it is an image.
-    pub layout: Option<ImageLayout>,
+    /// What the GPU does with it, as ALLOCATE or IMAGE had it.
+    pub usage: u32,
+    /// What image it is, if it is one.
+    pub image: Option<ImageInfo>,
     /// Its file, if others can map it.
     pub record: Option<Arc<BlobRecord>>,
 }
@@ -33,7 +35,7 @@ pub struct Blob<G: Gpu> {
 impl<G: Gpu> Blob<G> {
     /// Whether the GPU can move its bytes as those of a buffer.
     pub fn is_bytes(&self) -> bool {
-        let modifier = self.layout.map(|layout| layout.modifier.get());
+        let modifier = self.image.map(|image| image.layout.modifier.get());
         modifier.is_none_or(|modifier| modifier == MODIFIER_LINEAR)
     }
 

@@ -20,7 +20,7 @@ use zerocopy::little_endian::U64;
 use super::blob::Blob;
 use super::context::Context;
 use super::gpu::Gpu;
-use super::host::Host;
+use super::host::{Host, Want};
 use super::job::{Interval, Job, Start, Transfer};
 use super::reply::{Reply, ReplyBuffer};
 use crate::coherence::ImageInfo;
@@ -109,7 +109,11 @@ impl<G: Gpu> Call<'_, G> {
         let size = self.host.whole_pages(command.size.get());
         let size = size.ok_or(Status::NoMemoryType)?;
         self.reserve(size)?;
-        let allocated = self.host.share(required, |required| {
+        let want = Want {
+            required,
+            usage: usage.bits(),
+        };
+        let allocated = self.host.share(want, |required| {
             let memory = self.host.gpu.allocate(&AllocationRequest {
                 name: "blob",
                 size,
@@ -145,7 +149,11 @@ impl<G: Gpu> Call<'_, G> {
             return Err(Status::Invalid);
         }
         let modifiers: Vec<u64> = modifiers.iter().map(|modifier| modifier.get()).collect();
-        let blob = self.host.share(required, |required| {
+        let want = Want {
+            required,
+            usage: usage.bits(),
+        };
+        let blob = self.host.share(want, |required| {
             let (memory, layout) = self.host.gpu.create_image(&ImageRequest {
                 name: "image",
                 width,
@@ -167,11 +175,8 @@ impl<G: Gpu> Call<'_, G> {
         })?;
         // Nobody but the driver knows the size before.
         self.reserve(blob.size)?;
-        let reply = [
-            blob.describe().as_bytes(),
-            blob.layout.as_slice().as_bytes(),
-        ]
-        .concat();
+        let layout = blob.image.map(|image| image.layout);
+        let reply = [blob.describe().as_bytes(), layout.as_slice().as_bytes()].concat();
         self.context.objects.insert(blob_id, Arc::new(blob));
         Ok(reply)
     }

@@ -10,6 +10,7 @@ use super::queue::Queue;
 use super::reply::{Lease, ReplyBuffer};
 use super::slot::Gauge;
 use crate::memory::GuestRanges;
+use crate::renderer::ReplyPlace;
 
 /// See the module's description.
 pub struct Context<G: Gpu> {
@@ -57,6 +58,18 @@ impl<G: Gpu> Context<G> {
             .entry(resource_id)
             .or_insert_with(|| Arc::new(Lease::new(memory)));
         Arc::clone(lease)
+    }
+
+    /// Where replies go.
+    pub fn reply_place(&self) -> Option<ReplyPlace> {
+        let buffer = self.replies.as_ref()?;
+        let mut leases = self.leases.iter();
+        let (resource_id, _) = leases.find(|(_, lease)| Arc::ptr_eq(lease, &buffer.lease))?;
+        Some(ReplyPlace {
+            resource_id: *resource_id,
+            offset: buffer.offset,
+            size: buffer.size,
+        })
     }
 
     /// Takes guest memory back.

@@ -112,6 +112,18 @@ pub trait Memory: fmt::Debug + Send + Sync + 'static {
     /// The status for the guest.
     fn export(&self) -> Result<Option<(OwnedFd, ExportKind)>, Status>;
 
+    /// Copies bytes out, as processors see them; zeros behind the end.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError>;
+
+    /// Copies bytes in, as processors do; what is behind the end is dropped.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError>;
+
     /// Makes what processors wrote visible to the GPU.
     ///
     /// # Errors

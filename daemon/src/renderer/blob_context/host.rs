@@ -15,6 +15,15 @@ use crate::mapping_type::{MappingTypes, Outcome, Source};
 /// Memory, and the image in it if there is one.
 pub type Made<G> = (<G as Gpu>::Memory, Option<ImageInfo>);
 
+/// What memory is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// Properties it has to have.
+    pub required: MemoryProperties,
+    /// The bits of what the GPU does with it.
+    pub usage: u32,
+}
+
 /// See the module's description.
 pub struct Host<G: Gpu> {
     /// The GPU.
@@ -45,25 +54,33 @@ impl<G: Gpu> Host<G> {
     }
 
     /// Makes memory and shares it. `make` is called with the properties it has to have, which are
-    /// `required`, or more if the host's policy prefers that.
+    /// those that are required, or more if the host's policy prefers that.
     ///
     /// # Errors
     /// The status for the guest.
     pub fn share(
         &self,
-        required: MemoryProperties,
+        Want { required, usage }: Want,
         make: impl Fn(MemoryProperties) -> Result<Made<G>, Status>,
     ) -> Result<Blob<G>, Status> {
         let cached = required | MemoryProperties::HOST_VISIBLE | MemoryProperties::HOST_CACHED;
         let can_prefer_cached = self.can_map(cached);
-        if let Shared::As(blob) = self.try_share(make(required)?, can_prefer_cached)? {
+        if let Shared::As(blob) = self.try_share(make(required)?, usage, can_prefer_cached)? {
             return Ok(blob);
         }
-        let wanted = make(cached).and_then(|made| self.try_share(made, false));
+        let wanted = make(cached).and_then(|made| self.try_share(made, usage, false));
         if let Ok(Shared::As(blob)) = wanted {
             return Ok(blob);
         }
-        match self.try_share(make(required)?, false)? {
+        self.share_as_it_is(make(required)?, usage)
+    }
+
+    /// Shares memory, whatever the host's policy would prefer.
+    ///
+    /// # Errors
+    /// The status for the guest.
+    pub fn share_as_it_is(&self, made: Made<G>, usage: u32) -> Result<Blob<G>, Status> {
+        match self.try_share(made, usage, false)? {
             Shared::As(blob) => Ok(blob),
             Shared::Instead => Err(Status::Refused),
         }
@@ -81,6 +98,7 @@ impl<G: Gpu> Host<G> {
     fn try_share(
         &self,
         (memory, image): Made<G>,
+        usage: u32,
         can_prefer_cached: bool,
     ) -> Result<Shared<G>, Status> {
         let size = self.whole_pages(memory.size()).ok_or(Status::Failed)?;
@@ -90,7 +108,8 @@ impl<G: Gpu> Host<G> {
         let mut blob = Blob {
             memory,
             size,
-            layout: image.map(|image| image.layout),
+            usage,
+            image,
             record: None,
         };
         let backing = exported.map(|(fd, kind)| Backing::new(fd, kind, size));

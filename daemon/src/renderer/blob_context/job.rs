@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::gpu::{Gpu, TransferFailure};
 use super::queue::{Next, Shared};
 use super::reply::Reply;
 use super::slot::Slot;
+use super::snapshot::OpenAccess;
 use super::status::status_of;
 use crate::coherence::{AccessError, BlobRecord, Bracket, Patience, PatienceError};
 use crate::renderer::FenceSink;
@@ -43,6 +45,8 @@ pub enum Job<G: Gpu> {
     Answer(Reply, Status),
     /// Signals a fence.
     Fence(Fence),
+    /// Says what accesses have begun.
+    Capture(Sender<Vec<OpenAccess>>),
 }
 
 /// A copy or a fill.
@@ -164,6 +168,10 @@ impl<G: Gpu> Runner<G> {
             }
             Job::Answer(reply, status) => reply.give(Err(status)),
             Job::Fence(fence) => self.fences.signal(fence),
+            Job::Capture(asked) => {
+                // Who asked may have given up.
+                let _ = asked.send(self.open_accesses());
+            }
         }
     }
 
@@ -277,6 +285,15 @@ impl<G: Gpu> Runner<G> {
         }
         open.end(&Patience::until(Instant::now() + LONGEST_END))
             .map_err(|error| status_of(&error))
+    }
+
+    fn open_accesses(&self) -> Vec<OpenAccess> {
+        let open = self.open.iter();
+        open.map(|((access, interval), open)| {
+            let count = u32::try_from(open.len()).unwrap_or(u32::MAX);
+            (*access, interval.clone(), count)
+        })
+        .collect()
     }
 
     fn end_where(&mut self, matches: impl Fn(&Interval) -> bool) {

@@ -13,16 +13,18 @@ mod job;
 mod queue;
 mod reply;
 mod slot;
+mod snapshot;
 mod status;
 mod vulkan;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coherd_protocol::blob_context::{CAPSET_BLOB, Stream, VERSION};
 use coherd_protocol::gpu::blob_mem;
 use coherd_protocol::gpu::header::{Fence, Timeline};
+use coherd_protocol::state;
 use tracing::warn;
 
 use self::blob::Blob;
@@ -33,9 +35,13 @@ use self::host::Host;
 use self::queue::{Queue, Service, Threads};
 use self::slot::Gauge;
 pub use self::vulkan::{Vulkan, VulkanError};
-use super::{BlobRequest, Capset, Export, FenceSink, Renderer, RendererError, Scope};
+use super::{
+    BlobRequest, Capset, Export, FenceSink, LoadPlace, LoadedMemory, Renderer, RendererError,
+    ReplyPlace, SavedContext, SavedMemory, Scope,
+};
 use crate::coherence::BlobRecord;
 use crate::mapping_type::MappingTypes;
+use crate::memory::GuestRanges;
 
 /// How long the threads of contexts may take to end when the renderer does.
 const LAST_WORK: Duration = Duration::from_secs(3);
@@ -182,6 +188,43 @@ impl<G: Gpu> Renderer for BlobContexts<G> {
         };
         stream.for_each(|request| call.execute(&request));
         Ok(())
+    }
+
+    fn can_save(&self, ctx_id: u32) -> bool {
+        self.contexts.contains_key(&ctx_id)
+    }
+
+    fn save_context(&mut self, ctx_id: u32, until: Instant) -> Result<SavedContext, RendererError> {
+        self.save(ctx_id, until)
+    }
+
+    fn save_blob(&self, resource_id: u32) -> Option<SavedMemory> {
+        self.save_resource(resource_id)
+    }
+
+    fn load_blob(
+        &mut self,
+        place: LoadPlace,
+        memory: &state::Memory,
+    ) -> Result<LoadedMemory, RendererError> {
+        let blob = self.load(memory)?;
+        let lent = self.lend(&blob)?;
+        match place {
+            LoadPlace::Resource(id) => self.blobs.insert(id, blob),
+            LoadPlace::Object { ctx_id, blob_id } => {
+                self.context(ctx_id)?.objects.insert(blob_id, blob)
+            }
+        };
+        Ok(lent)
+    }
+
+    fn resume_context(
+        &mut self,
+        ctx_id: u32,
+        replies: Option<(ReplyPlace, Arc<GuestRanges>)>,
+        brackets: &[state::Bracket],
+    ) -> Result<(), RendererError> {
+        self.resume(ctx_id, replies, brackets)
     }
 
     fn blob_bytes_copied(&self) -> u64 {

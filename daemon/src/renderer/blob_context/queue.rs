@@ -182,6 +182,11 @@ impl<G: Gpu> Queue<G> {
         self.gauge.counts()
     }
 
+    /// Whether anything was ever put in.
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
     /// Whether everything that was put in is done.
     pub fn is_idle(&self) -> bool {
         let state = self.shared.lock();

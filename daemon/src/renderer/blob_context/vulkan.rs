@@ -218,6 +218,31 @@ impl Memory for VulkanMemory {
         }
     }
 
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
+        let memory = self.allocation.map().map_err(|error| of_memory(&error))?;
+        let inside = inside(offset, into.len(), self.allocation.size());
+        let (inside, behind) = into.split_at_mut(inside);
+        behind.fill(0);
+        if inside.is_empty() {
+            return Ok(());
+        }
+        memory
+            .read(offset, inside)
+            .map_err(|error| of_memory(&error))
+    }
+
+    fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
+        let memory = self.allocation.map().map_err(|error| of_memory(&error))?;
+        let inside = inside(offset, from.len(), self.allocation.size());
+        let inside = from.get(..inside).unwrap_or_default();
+        if inside.is_empty() {
+            return Ok(());
+        }
+        memory
+            .write(offset, inside)
+            .map_err(|error| of_memory(&error))
+    }
+
     fn flush(&self, range: Range<u64>) -> Result<(), AccessError> {
         let Some(range) = within(&range, self.allocation.size()) else {
             return Ok(());
@@ -242,6 +267,12 @@ impl Memory for VulkanMemory {
 fn within(range: &Range<u64>, size: u64) -> Option<Range<u64>> {
     let end = range.end.min(size);
     (range.start < end).then_some(range.start..end)
+}
+
+/// How many of `len` bytes from `offset` on the device has.
+fn inside(offset: u64, len: usize, size: u64) -> usize {
+    let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    len.min(left)
 }
 
 impl Work for Submission {

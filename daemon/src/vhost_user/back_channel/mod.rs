@@ -120,6 +120,17 @@ impl BackChannel {
         }
     }
 
+    /// Forgets the front-end, which has hung up.
+    pub fn hang_up(&self) {
+        self.close();
+        *self.lock() = State::default();
+    }
+
+    /// Whether there is nobody who could have a mapping.
+    pub fn is_vacant(&self) -> bool {
+        self.lock().protocol.is_none()
+    }
+
     /// Whether the front-end is a QEMU: crosvm takes fds on this channel without accepting
     /// BACKEND_SEND_FD.
     pub fn is_qemu(&self) -> bool {

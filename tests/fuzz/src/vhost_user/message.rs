@@ -213,7 +213,7 @@ fn feature_bits(u: &mut Unstructured<'_>) -> Result<u64> {
 }
 
 fn protocol_bits(u: &mut Unstructured<'_>) -> Result<u64> {
-    let offered = (features::protocol(true) | Protocol::REPLY_ACK).bits();
+    let offered = (features::protocol(true, false) | Protocol::REPLY_ACK).bits();
     match u.int_in_range(0..=3u8)? {
         0 => Ok(offered & u.arbitrary::<u64>()?),
         // crosvm never takes BACKEND_SEND_FD.

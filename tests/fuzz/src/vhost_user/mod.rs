@@ -72,6 +72,7 @@ impl Daemon {
             Arc::clone(&rings),
             Arc::clone(&channel),
             Arc::clone(&exported),
+            None,
         );
         let connection = Connection::new(stream, handler, Arc::clone(&channel));
         let host = Host::new().expect("an eventfd");

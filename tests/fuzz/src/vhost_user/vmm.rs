@@ -99,7 +99,7 @@ impl Vmm {
     /// The handshake of a VMM that does nothing wrong.
     fn negotiate(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let crosvm: bool = u.arbitrary()?;
-        let mut offered = features::protocol(false) | Protocol::REPLY_ACK;
+        let mut offered = features::protocol(false, false) | Protocol::REPLY_ACK;
         if crosvm {
             offered.remove(Protocol::BACKEND_SEND_FD);
         }

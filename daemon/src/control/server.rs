@@ -1,0 +1,128 @@
+//! The daemon's end.
+
+use std::fs::File;
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt::socket_peercred,
+};
+use rustix::process::{Uid, geteuid};
+use tracing::{debug, warn};
+
+use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
+use crate::explain::one_line;
+use crate::snapshot::{Direction, SnapshotError, Transfers};
+
+/// How long a client may do nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two words on progress.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// The socket, whose file goes when this is dropped.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Serves clients at `path`, one after the other, in a thread of its own. A socket file that
+    /// nobody listens on is replaced.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn serve(path: &Path, transfers: Arc<Transfers>) -> Result<Self, ControlError> {
+        let failed = |source| ControlError::Bind {
+            path: path.into(),
+            source,
+        };
+        match std::fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(ControlError::NotASocket(path.into()));
+            }
+            Ok(_) if UnixStream::connect(path).is_ok() => {
+                return Err(ControlError::InUse(path.into()));
+            }
+            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let socket = Self { path: path.into() };
+        std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || {
+                for client in listener.incoming().flatten() {
+                    if let Err(error) = serve_client(&client, &transfers) {
+                        debug!("control client: {}", one_line(&error));
+                    }
+                }
+            })
+            .map_err(failed)?;
+        Ok(socket)
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn serve_client(mut client: &UnixStream, transfers: &Arc<Transfers>) -> std::io::Result<()> {
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_write_timeout(Some(PATIENCE))?;
+    let peer = socket_peercred(client)?;
+    if peer.uid != geteuid() && peer.uid != Uid::ROOT {
+        warn!(uid = peer.uid.as_raw(), "control client is not let in");
+        return writeln!(
+            client,
+            "{ERROR} only the user that coherd runs as may do this"
+        );
+    }
+    let Some(file) = receive(client)? else {
+        return writeln!(client, "{ERROR} this coherd does not know the request");
+    };
+    match save(client, File::from(file), transfers) {
+        Ok(()) => writeln!(client, "{DONE}"),
+        Err(error) => writeln!(client, "{ERROR} {}", one_line(&error)),
+    }
+}
+
+/// The file of a request to save.
+fn receive(client: &UnixStream) -> Result<Option<OwnedFd>, Errno> {
+    let mut bytes = [0; 16];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| {
+        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        recvmsg(client, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let files = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => Some(files),
+        _ => None,
+    });
+    let file = files.flatten().last();
+    let is_save = bytes.get(..received.bytes) == Some(SAVE);
+    Ok(file.filter(|_| is_save))
+}
+
+fn save(
+    mut client: &UnixStream,
+    file: File,
+    transfers: &Arc<Transfers>,
+) -> Result<(), SnapshotError> {
+    let transfer = transfers.begin(Direction::Save, file, true)?;
+    while !transfer.wait_over(PERIOD) {
+        let (done, total) = transfer.progress().get();
+        // It is saved, whether anybody listens or not.
+        let _ = writeln!(client, "{PROGRESS} {done} {total}");
+    }
+    transfer.wait()
+}
