@@ -114,6 +114,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         memory_slots: settings.mem_slots,
         outputs: settings.device_outputs()?,
         mapping_types,
+        hangs: settings.hangs,
     };
     let daemon = Daemon::start(options, factory)?;
     let peers = sync_socket.zip(blobs);

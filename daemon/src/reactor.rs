@@ -4,11 +4,14 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
 /// Events taken per wake-up.
 const BATCH: usize = 16;
@@ -131,6 +134,53 @@ impl Wake {
 }
 
 impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A clock that is readable after each period, while it runs.
+#[derive(Debug)]
+pub struct Ticker {
+    fd: OwnedFd,
+}
+
+impl Ticker {
+    /// A clock that stands still.
+    ///
+    /// # Errors
+    /// The error of timerfd_create.
+    pub fn new() -> Result<Self, Errno> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        Ok(Self {
+            fd: timerfd_create(TimerfdClockId::Monotonic, flags)?,
+        })
+    }
+
+    /// Ticks from now on with this period, or, without one, no more.
+    ///
+    /// # Errors
+    /// The error of timerfd_settime.
+    pub fn set(&self, period: Option<Duration>) -> Result<(), Errno> {
+        let period = period.unwrap_or_default();
+        let period = Timespec {
+            tv_sec: i64::try_from(period.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: period.subsec_nanos().into(),
+        };
+        let timer = Itimerspec {
+            it_interval: period,
+            it_value: period,
+        };
+        timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &timer).map(drop)
+    }
+
+    /// Takes every tick so far.
+    pub fn take(&self) {
+        let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);
+    }
+}
+
+impl AsFd for Ticker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -86,6 +86,7 @@ impl Reloader {
                 "outputs",
                 wanted.outputs.is_some_and(|count| count != outputs),
             ),
+            ("hang-timeout or on-hang", wanted.hangs != running.hangs),
             ("quota or context-quota", wanted.quotas != running.quotas),
         ];
         let changed = options.into_iter().filter(|(_, changes)| *changes);

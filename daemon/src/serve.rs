@@ -18,6 +18,7 @@ use vhost::vhost_user::Error as VhostUserError;
 use crate::coherence::Registry;
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
+use crate::device::hang::HangPolicy;
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
 use crate::mapping_type::{MappingTypes, Policies};
@@ -31,7 +32,7 @@ use crate::vhost_user::handler::{Handler, Offer};
 use crate::vhost_user::memory_table::ExportedFiles;
 use crate::vhost_user::rings::Rings;
 use crate::window::HostWindow;
-use crate::worker::{Orders, Worker};
+use crate::worker::{Orders, Worker, WorkerError};
 
 /// Why a connection was not served to its end.
 #[derive(Debug, Error)]
@@ -47,7 +48,10 @@ pub enum ServeError {
     Protocol(#[source] VhostUserError),
     /// The device thread ended.
     #[error("device thread ended")]
-    Worker,
+    Ended,
+    /// The device thread failed.
+    #[error("device thread failed")]
+    Worker(#[from] WorkerError),
 }
 
 impl From<Errno> for ServeError {
@@ -71,6 +75,8 @@ pub struct Options {
     pub mapping_types: Arc<MappingTypes>,
     /// Where other processes find the guest's blobs, if there are such processes.
     pub blobs: Option<Arc<Registry>>,
+    /// What is done about work that the GPU does not get done.
+    pub hangs: HangPolicy,
 }
 
 impl Default for Options {
@@ -82,6 +88,7 @@ impl Default for Options {
             outputs: Outputs::default(),
             mapping_types: Arc::default(),
             blobs: None,
+            hangs: HangPolicy::default(),
         }
     }
 }
@@ -153,7 +160,7 @@ pub struct Daemon {
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
     ended: Arc<Wake>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), WorkerError>>>,
 }
 
 impl Daemon {
@@ -190,7 +197,7 @@ impl Daemon {
                     Ok(renderer) => renderer,
                     Err(error) => {
                         let _ = ready.send(Err(error));
-                        return;
+                        return Ok(());
                     }
                 };
                 let capsets = renderer.capsets().len();
@@ -201,19 +208,19 @@ impl Daemon {
                     quotas: options.quotas,
                     mapping_types,
                     blobs: options.blobs,
+                    hangs: options.hangs,
                 };
                 let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
                 let _ = ready.send(Ok((config.features, Arc::clone(&space))));
                 let events = ConfigEvents::new(space, channel);
                 let device = Device::new(config, renderer, window);
                 let worker = Worker::new(device, rings, reactor, fences, orders, events);
-                if let Err(error) = worker.run() {
-                    error!(%error, "device thread failed");
-                }
+                let result = worker.map_err(WorkerError::from).and_then(Worker::run);
                 ended.send();
+                result
             }
         })?;
-        let (features, config) = renderer_ready.recv().map_err(|_| ServeError::Worker)??;
+        let (features, config) = renderer_ready.recv().map_err(|_| ServeError::Ended)??;
 
         let offer = Offer {
             features,
@@ -257,8 +264,8 @@ impl Daemon {
     /// Serves the front-end on `stream` until it hangs up or the user asks to quit.
     ///
     /// # Errors
-    /// [`ServeError::Protocol`] or [`ServeError::Worker`]
-    pub fn serve(self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
+    /// [`ServeError::Protocol`], [`ServeError::Worker`] or [`ServeError::Ended`]
+    pub fn serve(mut self, stream: UnixStream, user: &UserSignals<'_>) -> Result<(), ServeError> {
         self.mapping_types.meet_vmm(&stream);
         let handler = Handler::new(
             self.offer.clone(),
@@ -283,7 +290,11 @@ impl Daemon {
                 return Ok(());
             }
             if ended {
-                return Err(ServeError::Worker);
+                let result = self.thread.take().map(JoinHandle::join);
+                return match result {
+                    Some(Ok(Err(error))) => Err(error.into()),
+                    _ => Err(ServeError::Ended),
+                };
             }
             if status_asked {
                 let _ = rustix::io::read(user.status, &mut [0u8; 64]);

@@ -3,19 +3,20 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coherd_protocol::gpu::Response;
 use coherd_protocol::gpu::config::EVENT_DISPLAY;
 use rustix::io::Errno;
+use thiserror::Error;
 use tracing::{debug, error, info};
 
 use crate::device::display::Outputs;
-use crate::device::{Device, QueueKind, Reply, Stopped};
+use crate::device::{Device, Hang, QueueKind, Reply, Stopped};
 use crate::mailbox::Mailbox;
 use crate::memory::GuestMemory;
 use crate::queue::Exchange;
-use crate::reactor::{Reactor, Wake};
+use crate::reactor::{Reactor, Ticker, Wake};
 use crate::renderer::FenceSink;
 use crate::snapshot::{Ending, Order, Parked, Piece, SnapshotError, State};
 use crate::vhost_user::config_events::ConfigEvents;
@@ -31,7 +32,8 @@ const TOKEN_STOP: u64 = 102;
 const TOKEN_STATUS: u64 = 103;
 const TOKEN_LOSSES: u64 = 104;
 const TOKEN_DISPLAYS: u64 = 105;
-const TOKEN_SNAPSHOT: u64 = 106;
+const TOKEN_TICK: u64 = 106;
+const TOKEN_SNAPSHOT: u64 = 107;
 /// The first of those that the renderer's deaths have.
 const TOKEN_DEATHS: u64 = 200;
 
@@ -49,6 +51,17 @@ struct Pending {
     memory: GuestMemory,
     /// The answer, once the request was executed.
     response: Option<Response>,
+}
+
+/// Why the device thread ended.
+#[derive(Debug, Error)]
+pub enum WorkerError {
+    /// The operating system failed, which only lack of memory can cause.
+    #[error("the system has no memory for the device thread")]
+    System(#[from] Errno),
+    /// A context hangs, and that is to end everything.
+    #[error(transparent)]
+    Hang(#[from] Hang),
 }
 
 /// What other threads ask of the device thread.
@@ -107,10 +120,16 @@ pub struct Worker {
     unfinished: [bool; NUM_QUEUES],
     released: Vec<Reply>,
     used: Vec<Used>,
+    ticker: Ticker,
+    /// Whether the ticker runs.
+    ticks: bool,
 }
 
 impl Worker {
     /// A worker for `rings`, whose kicks arrive at `reactor`.
+    ///
+    /// # Errors
+    /// The error of timerfd_create.
     pub fn new(
         device: Device,
         rings: Arc<Rings>,
@@ -118,8 +137,8 @@ impl Worker {
         fences: FenceSink,
         orders: Arc<Orders>,
         events: ConfigEvents,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Errno> {
+        Ok(Self {
             device,
             rings,
             reactor,
@@ -136,14 +155,16 @@ impl Worker {
             unfinished: [false; NUM_QUEUES],
             released: Vec::new(),
             used: Vec::new(),
-        }
+            ticker: Ticker::new()?,
+            ticks: false,
+        })
     }
 
     /// Serves until told to stop.
     ///
     /// # Errors
-    /// The error of epoll, which only lack of memory can cause.
-    pub fn run(mut self) -> Result<(), Errno> {
+    /// See [`WorkerError`].
+    pub fn run(mut self) -> Result<(), WorkerError> {
         self.watch()?;
         while self.step()?.is_continue() {}
         Ok(())
@@ -153,14 +174,15 @@ impl Worker {
     /// [`Worker::step`].
     ///
     /// # Errors
-    /// The error of epoll_ctl.
-    pub fn watch(&mut self) -> Result<(), Errno> {
+    /// [`WorkerError::System`]
+    pub fn watch(&mut self) -> Result<(), WorkerError> {
         self.reactor.add(self.rings.wake(), TOKEN_RINGS)?;
         self.reactor.add(&self.fences, TOKEN_FENCES)?;
         self.reactor.add(&self.orders.stop, TOKEN_STOP)?;
         self.reactor.add(&self.orders.status, TOKEN_STATUS)?;
         self.reactor.add(&self.orders.displays, TOKEN_DISPLAYS)?;
         self.reactor.add(&*self.orders.snapshot, TOKEN_SNAPSHOT)?;
+        self.reactor.add(&self.ticker, TOKEN_TICK)?;
         let renderer = self.device.renderer();
         for (token, death) in (TOKEN_DEATHS..).zip(renderer.deaths()) {
             self.reactor.add(death, token)?;
@@ -174,8 +196,8 @@ impl Worker {
     /// Sleeps until there is something to do and does it; breaks when told to stop.
     ///
     /// # Errors
-    /// The error of epoll_wait.
-    pub fn step(&mut self) -> Result<ControlFlow<()>, Errno> {
+    /// See [`WorkerError`].
+    pub fn step(&mut self) -> Result<ControlFlow<()>, WorkerError> {
         let mut tokens = std::mem::take(&mut self.tokens);
         self.reactor.wait(&mut tokens)?;
         // A reset comes before what follows it on the rings.
@@ -195,12 +217,29 @@ impl Worker {
                 }
                 TOKEN_DISPLAYS => self.change_displays(),
                 TOKEN_SNAPSHOT => self.follow_snapshot(),
+                TOKEN_TICK => self.tick()?,
                 token if token >= TOKEN_DEATHS => self.bury_renderer(token - TOKEN_DEATHS),
                 ring => self.serve(usize::try_from(ring).unwrap_or(usize::MAX)),
             }
         }
         self.tokens = tokens;
+        if !self.ticks && self.device.may_hang() {
+            self.ticks = true;
+            self.ticker.set(self.device.hang_period())?;
+        }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Looks for work that hangs, now and then while there is work.
+    fn tick(&mut self) -> Result<(), WorkerError> {
+        self.ticker.take();
+        self.device.look_for_hangs(Instant::now())?;
+        self.send_released();
+        if !self.device.may_hang() {
+            self.ticks = false;
+            self.ticker.set(None)?;
+        }
+        Ok(())
     }
 
     /// Follows what the VMM did to the rings since the last look. What was left undone, because

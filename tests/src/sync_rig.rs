@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use coherd::coherence::Registry;
 use coherd::mapping_type::Policies;
+use coherd::renderer::blob_context::gpu::Gpu as BlobGpu;
 use coherd::serve::Options;
 use coherd::sync::{AllowList, SyncServer, SyncSocket};
 use coherd_blob::MismatchPolicy;
@@ -18,12 +19,13 @@ use crate::blob_rig::BlobRig;
 use crate::frontend::Flavour;
 use crate::rig::RigError;
 
-/// coherd with blob contexts on a GPU made of files, a program in a guest, and a socket for peers.
-pub struct SyncRig {
+/// coherd with blob contexts on a GPU, which is one made of files if nothing is said, a program in a
+/// guest, and a socket for peers.
+pub struct SyncRig<G = MemoryGpu> {
     /// The virtual machine.
     pub vm: BlobRig,
     /// The GPU.
-    pub gpu: MemoryGpu,
+    pub gpu: Arc<G>,
     server: SyncServer,
     folder: TempDir,
 }
@@ -42,21 +44,30 @@ impl SyncRig {
     /// # Errors
     /// See [`RigError`].
     pub fn with(allowed: AllowList, options: Options) -> Result<Self, RigError> {
+        Self::on(&Arc::new(MemoryGpu::new()), allowed, options)
+    }
+}
+
+impl<G: BlobGpu> SyncRig<G> {
+    /// A rig with this GPU.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn on(gpu: &Arc<G>, allowed: AllowList, options: Options) -> Result<Self, RigError> {
         let folder = tempfile::tempdir()?;
         let blobs = Arc::new(Registry::new().map_err(io::Error::from)?);
         let socket = SyncSocket::bind(&folder.path().join("sync")).map_err(io::Error::other)?;
         let server = SyncServer::start(socket, allowed, Arc::clone(&blobs));
         let server = server.map_err(io::Error::other)?;
-        let gpu = MemoryGpu::new();
         let options = Options {
             blobs: Some(blobs),
             ..options
         };
         let policies = Policies::all(MismatchPolicy::Warn);
-        let vm = BlobRig::with(&Arc::new(gpu.clone()), Flavour::Qemu, policies, options)?;
+        let vm = BlobRig::with(gpu, Flavour::Qemu, policies, options)?;
         Ok(Self {
             vm,
-            gpu,
+            gpu: Arc::clone(gpu),
             server,
             folder,
         })

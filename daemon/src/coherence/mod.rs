@@ -7,6 +7,7 @@
 mod access;
 mod description;
 mod dma_buf;
+mod fences;
 mod patience;
 mod record;
 pub mod registry;
@@ -15,6 +16,7 @@ mod tests;
 mod turn;
 
 pub use access::{AccessError, Bracket, DeviceMemory};
+pub use fences::kernel_has_fences;
 pub use patience::{Patience, PatienceError};
 pub use record::{BlobRecord, Held, ImageInfo};
 pub use registry::Registry;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::quota::{self, Limit};
 use super::value::{self, LogLevel, RendererKind, WindowSize};
 use crate::device::display::Mode;
+use crate::device::hang::HangAction;
 use crate::sync::Allow;
 
 /// What one source says. `None`, or an empty list, stands for nothing said.
@@ -93,6 +94,15 @@ pub struct Given {
     #[serde(deserialize_with = "value::text")]
     pub on_type_mismatch: Option<MismatchPolicy>,
 
+    /// Call it a hang when the GPU has not done the next piece of a program's work for so many
+    /// seconds; 0 for never [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub hang_timeout: Option<u32>,
+
+    /// What to do about a context that hangs [default: log]
+    #[arg(long, value_name = "ACTION", value_enum)]
+    pub on_hang: Option<HangAction>,
+
     /// Least important messages to log on stderr [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub log_level: Option<LogLevel>,
@@ -130,6 +140,8 @@ impl Given {
             context_quota: [file.context_quota, self.context_quota].concat(),
             mem_slots: self.mem_slots.or(file.mem_slots),
             on_type_mismatch: self.on_type_mismatch.or(file.on_type_mismatch),
+            hang_timeout: self.hang_timeout.or(file.hang_timeout),
+            on_hang: self.on_hang.or(file.on_hang),
             log_level: self.log_level.or(file.log_level),
         }
     }

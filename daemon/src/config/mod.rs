@@ -8,12 +8,14 @@ mod value;
 
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
 pub use self::given::Given;
 pub use self::value::{LogLevel, RendererKind};
 use crate::device::display::{DisplayError, Mode, Outputs};
+use crate::device::hang::HangPolicy;
 use crate::device::quota::{QuotaError, Quotas, Scope};
 use crate::mapping_type::Policies;
 use crate::serve::Options;
@@ -87,6 +89,8 @@ pub struct Settings {
     pub mem_slots: bool,
     /// What to do where memory types do not agree.
     pub type_mismatch: Policies,
+    /// What is done about work that the GPU does not get done.
+    pub hangs: HangPolicy,
     /// Least important messages to log.
     pub log_level: LogLevel,
     /// Displays on the first outputs.
@@ -156,6 +160,14 @@ impl Settings {
             type_mismatch: given
                 .on_type_mismatch
                 .map_or_else(Policies::default, Policies::all),
+            hangs: HangPolicy {
+                timeout: match given.hang_timeout {
+                    None => default.hangs.timeout,
+                    Some(0) => None,
+                    Some(seconds) => Some(Duration::from_secs(seconds.into())),
+                },
+                action: given.on_hang.unwrap_or_default(),
+            },
             log_level: given.log_level.unwrap_or(LogLevel::Info),
             displays: given.display.unwrap_or_else(|| vec![Mode::DEFAULT]),
             outputs: given.outputs,

@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use coherd_protocol::gpu::capset::CONTEXT_INIT_CAPSET_ID_MASK;
 use coherd_protocol::gpu::wire::CtxCreate;
 use coherd_protocol::gpu::{Features, GpuError, Response};
+use thiserror::Error;
 
 use super::account::Account;
+use super::hang::{HangAction, HangPolicy};
 use super::lent::Lent;
 use super::quota::Quota;
 use super::{Device, Refusal, Result};
@@ -43,6 +46,16 @@ pub struct Context {
     pub account: Account,
     /// Its objects that no resource was made from, which are in the accounts too.
     pub reserved: Reserved,
+}
+
+/// A context that hangs, for which the device is to end.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("context {id} ({name}) hangs, and --on-hang is kill-vm")]
+pub struct Hang {
+    /// Its id.
+    pub id: u32,
+    /// The guest's name for it.
+    pub name: String,
 }
 
 /// Objects that no resource was made from.
@@ -237,6 +250,49 @@ impl Device {
         for id in self.renderer.lost_contexts() {
             self.lose(id, &"its worker died");
         }
+    }
+
+    /// Looks for contexts whose work does not get done, and does about them what was configured.
+    ///
+    /// # Errors
+    /// See [`Hang`]: the device is to end.
+    pub fn look_for_hangs(&mut self, now: Instant) -> std::result::Result<(), Hang> {
+        let HangPolicy { timeout, action } = self.config.hangs;
+        let Some(timeout) = timeout else {
+            return Ok(());
+        };
+        for id in self.hang_watch.look(self.fences.fronts(), timeout, now) {
+            self.hangs += 1;
+            let name = self.contexts.get(&id).map(|context| context.name.clone());
+            let name = name.unwrap_or_default();
+            let seconds = timeout.as_secs_f32();
+            match action {
+                HangAction::Log => self.report(&format_args!(
+                    "context {id} ({name}) hangs: the GPU has not done its work for {seconds} s"
+                )),
+                HangAction::KillContext => {
+                    if let Some(context) = self.contexts.get_mut(&id)
+                        && context.state == State::Rendered
+                    {
+                        self.renderer.abort_context(id);
+                        context.state = State::Lost;
+                    }
+                    self.lose(id, &format_args!("it hung for {seconds} s"));
+                }
+                HangAction::KillVm => return Err(Hang { id, name }),
+            }
+        }
+        Ok(())
+    }
+
+    /// How often [`Device::look_for_hangs`] is to be called while there is work.
+    pub fn hang_period(&self) -> Option<Duration> {
+        self.config.hangs.period()
+    }
+
+    /// Whether there is work that could hang.
+    pub fn may_hang(&self) -> bool {
+        !self.fences.is_empty()
     }
 
     /// Gives up a context. What the renderer has of it goes at once: a guest may keep a lost

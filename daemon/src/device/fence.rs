@@ -126,6 +126,13 @@ impl<T> FenceTable<T> {
         };
     }
 
+    /// The first pending fence of each ring, in the order of contexts.
+    pub fn fronts(&self) -> impl Iterator<Item = (Ring, u64)> {
+        self.rings
+            .iter()
+            .filter_map(|(ring, fences)| Some((*ring, fences.front()?.number)))
+    }
+
     /// Number of pending fences.
     pub fn len(&self) -> usize {
         self.len

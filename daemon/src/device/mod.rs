@@ -12,6 +12,7 @@ pub mod display;
 mod edid;
 mod export;
 pub mod fence;
+pub mod hang;
 pub mod image;
 mod lent;
 pub mod quota;
@@ -32,10 +33,12 @@ use coherd_protocol::gpu::{Command, Features, GpuError, Header, Response, comman
 use tracing::{debug, info, warn};
 
 use self::account::Bookkeeper;
+pub use self::context::Hang;
 use self::context::{Context, State};
 use self::cursor::Cursor;
 use self::display::Outputs;
 use self::fence::FenceTable;
+use self::hang::{HangPolicy, HangWatch};
 use self::image::Direction;
 use self::quota::{Quota, Quotas, Scope};
 use self::resource::Resource;
@@ -103,6 +106,8 @@ pub struct DeviceConfig {
     pub mapping_types: Arc<MappingTypes>,
     /// Where other processes find the guest's blobs, if there are such processes.
     pub blobs: Option<Arc<Registry>>,
+    /// What is done about work that does not get done.
+    pub hangs: HangPolicy,
 }
 
 impl DeviceConfig {
@@ -123,6 +128,9 @@ pub struct Device {
     contexts: HashMap<u32, Context>,
     scanouts: Vec<Scanout>,
     fences: FenceTable<Reply>,
+    hang_watch: HangWatch,
+    /// Hangs so far.
+    hangs: u64,
     /// Replies whose fences are complete, until the caller takes them.
     released: Vec<Reply>,
     books: Bookkeeper,
@@ -149,6 +157,8 @@ impl Device {
             contexts: HashMap::new(),
             scanouts: config.scanouts(),
             fences: FenceTable::default(),
+            hang_watch: HangWatch::default(),
+            hangs: 0,
             released: Vec::new(),
             books: Bookkeeper::new(config.quotas),
             cursors: vec![Cursor::default(); config.outputs.count()],
@@ -267,6 +277,7 @@ impl Device {
             contexts = self.contexts.len(),
             mappings = self.window.len(),
             fences = self.fences.len(),
+            hangs = self.hangs,
             image_bytes = self.books.vm().get(Quota::ImageBytes),
             blob_bytes = self.books.vm().get(Quota::BlobBytes),
             blob_bytes_copied = self.renderer.blob_bytes_copied(),

@@ -116,6 +116,13 @@ impl Renderer for Dispatch {
         self.contexts.remove(&ctx_id);
     }
 
+    fn abort_context(&mut self, ctx_id: u32) {
+        if let Ok(renderer) = self.of_context(ctx_id) {
+            renderer.abort_context(ctx_id);
+        }
+        self.contexts.remove(&ctx_id);
+    }
+
     fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError> {
         let export = self.of_context(blob.ctx_id)?.create_blob(blob)?;
         if let Some(place) = self.contexts.get(&blob.ctx_id) {
@@ -280,8 +287,8 @@ impl Renderer for Dispatch {
         renderers.flat_map(|renderer| renderer.losses()).collect()
     }
 
-    fn lost_contexts(&self) -> Vec<u32> {
-        let renderers = self.renderers.iter();
+    fn lost_contexts(&mut self) -> Vec<u32> {
+        let renderers = self.renderers.iter_mut();
         renderers
             .flat_map(|renderer| renderer.lost_contexts())
             .collect()

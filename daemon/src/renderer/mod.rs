@@ -204,6 +204,11 @@ pub trait Renderer {
     /// Destroys a context. Its fences may never be signalled.
     fn destroy_context(&mut self, ctx_id: u32);
 
+    /// Destroys a context whose work does not end, together with what works for it.
+    fn abort_context(&mut self, ctx_id: u32) {
+        self.destroy_context(ctx_id);
+    }
+
     /// Creates a blob and exports it, once. `None` where the blob cannot be exported.
     ///
     /// # Errors
@@ -372,7 +377,7 @@ pub trait Renderer {
     }
 
     /// Contexts that take no commands any more. They are told until they are destroyed.
-    fn lost_contexts(&self) -> Vec<u32> {
+    fn lost_contexts(&mut self) -> Vec<u32> {
         Vec::new()
     }
 }

@@ -16,10 +16,11 @@ use rustix::net::{
 pub struct Datagram {
     bytes: [u8; MAX_MESSAGE + 1],
     len: usize,
-    /// The file that came with it.
-    pub file: Option<OwnedFd>,
-    /// How many files came with it, more than one included.
-    pub files: usize,
+    /// The files that came with it, as far as they were taken. Whoever closes one may have to wait
+    /// for what the peer made it of.
+    pub files: Vec<OwnedFd>,
+    /// Others came with it, at least one, and were not taken.
+    is_short: bool,
 }
 
 impl Datagram {
@@ -27,22 +28,29 @@ impl Datagram {
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+
+    /// How many files came with it, as far as can be known: one that was not taken counts as one.
+    pub fn file_count(&self) -> usize {
+        self.files.len() + usize::from(self.is_short)
+    }
 }
 
-/// Receives a message; `None` at the end of the connection.
+/// Receives a message; `None` at the end of the connection. Files that are not taken are closed by
+/// the kernel, which waits for nobody.
 ///
 /// # Errors
 /// The error of recvmsg; [`Errno::AGAIN`] if there is no message.
-pub fn receive(socket: impl AsFd) -> Result<Option<Datagram>, Errno> {
+pub fn receive(socket: impl AsFd, takes_files: bool) -> Result<Option<Datagram>, Errno> {
     let mut datagram = Datagram {
         bytes: [0; MAX_MESSAGE + 1],
         len: 0,
-        file: None,
-        files: 0,
+        files: Vec::new(),
+        is_short: false,
     };
-    // Room for two, so that a second one is seen. The kernel keeps more to itself.
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    // Room for two because of padding.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let room = if takes_files { &mut space[..] } else { &mut [] };
+    let mut control = RecvAncillaryBuffer::new(room);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = retry_on_intr(|| {
         let mut buffers = [IoSliceMut::new(&mut datagram.bytes)];
@@ -50,15 +58,10 @@ pub fn receive(socket: impl AsFd) -> Result<Option<Datagram>, Errno> {
     })?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(files) = message {
-            for file in files {
-                datagram.files += 1;
-                datagram.file = Some(file);
-            }
+            datagram.files.extend(files);
         }
     }
-    if received.flags.contains(ReturnFlags::CTRUNC) {
-        datagram.files = usize::MAX;
-    }
+    datagram.is_short = received.flags.contains(ReturnFlags::CTRUNC);
     datagram.len = received.bytes;
     Ok((received.bytes > 0).then_some(datagram))
 }

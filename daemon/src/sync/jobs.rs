@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::helpers::Job;
 use super::limits::LONGEST_END;
+use super::request::Refusal;
 use crate::coherence::{AccessError, BlobRecord, Bracket, Patience, PatienceError};
 use crate::reactor::Wake;
 
@@ -28,6 +29,8 @@ pub enum Done {
     Begun(Arc<Ticket>),
     /// Brackets of a peer are ended.
     Ended(u64, Result<(), AccessError>),
+    /// Files of a peer are used and closed.
+    UsedFiles(u64, Result<(), Refusal>),
 }
 
 /// What helpers have done. Readable when there is something.
@@ -55,7 +58,7 @@ impl DoneList {
         std::mem::take(&mut *lock(&self.done))
     }
 
-    fn add(&self, done: Done) {
+    pub(super) fn add(&self, done: Done) {
         lock(&self.done).push(done);
         self.wake.send();
     }

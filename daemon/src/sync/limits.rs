@@ -29,6 +29,12 @@ pub const MAX_EVENTS: usize = 256;
 /// Requests of a peer that are carried out before others have their turn.
 pub const TURN: usize = 32;
 
+/// Requests with files of peers, all of them together, that helpers have yet to finish.
+pub const MAX_FILES: usize = 64;
+
+/// Threads that use files of peers.
+pub const FILE_USERS: usize = 4;
+
 /// Threads that begin brackets.
 pub const BEGINNERS: usize = 16;
 

@@ -10,6 +10,7 @@
 
 pub mod allow;
 mod datagram;
+mod files;
 mod helpers;
 mod jobs;
 pub mod limits;

@@ -82,8 +82,8 @@ pub struct Peer {
     pub opened: BTreeMap<u64, OpenBlob>,
     /// Its brackets, by its names for them.
     pub brackets: HashMap<u64, Held>,
-    /// The request for whose sake brackets are being ended. What comes behind it waits.
-    pub ending: Option<Header>,
+    /// The request that helpers are at, other than BEGINs. What comes behind it waits.
+    pub underway: Option<Header>,
     /// The first change that it is told of, if it is told of any.
     pub watches: Option<u64>,
     /// What it has yet to read.
@@ -105,7 +105,7 @@ impl Peer {
             name: [0; NAME_LEN],
             opened: BTreeMap::new(),
             brackets: HashMap::new(),
-            ending: None,
+            underway: None,
             watches: None,
             outbox: Outbox::default(),
             jobs: Arc::new(()),
@@ -139,7 +139,7 @@ impl Peer {
 
     /// Whether its next request is read. One that does not read its replies is not answered more.
     pub fn is_heard(&self) -> bool {
-        self.ending.is_none() && self.outbox.is_empty()
+        self.underway.is_none() && self.outbox.is_empty()
     }
 
     /// How ledgers know it.

@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use coherd_protocol::sync::wire::Capabilities;
 use coherd_protocol::sync::{Event, Request, RequestError, Status, text};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use thiserror::Error;
 use tracing::{debug, error, info, warn};
-use zerocopy::IntoBytes;
 
 use super::allow::AllowList;
 use super::datagram::{self, Datagram};
 use super::helpers::Helpers;
 use super::jobs::{Done, DoneList};
-use super::limits::{BEGINNERS, ENDERS, MAX_PEERS, MAX_TURNED_AWAY, TURN};
+use super::limits::{BEGINNERS, ENDERS, FILE_USERS, MAX_PEERS, MAX_TURNED_AWAY, TURN};
 use super::listen::SyncSocket;
 use super::peer::{Peer, Standing};
-use super::request::{self, Answer, Hub};
+use super::request::{self, Answer, Hub, Refusal};
 use crate::coherence::Registry;
 use crate::coherence::registry::Change;
 use crate::limiter::Limiter;
@@ -116,9 +116,12 @@ impl SyncServer {
             allowed,
             hub: Hub {
                 blobs,
+                capabilities: request::capabilities(),
                 instance: random()?,
                 beginners: Helpers::new("sync-begin", BEGINNERS)?,
                 enders: Helpers::new("sync-end", ENDERS)?,
+                file_users: Helpers::new("sync-files", FILE_USERS)?,
+                file_jobs: Arc::new(()),
                 done,
                 deadlines: Deadlines::default(),
                 brackets: 0,
@@ -213,7 +216,7 @@ impl Server {
         for done in self.hub.done.take() {
             let id = match &done {
                 Done::Begun(ticket) => ticket.wanted.peer,
-                Done::Ended(peer, _) => *peer,
+                Done::Ended(peer, _) | Done::UsedFiles(peer, _) => *peer,
             };
             let Some(peer) = self.peers.get_mut(&id) else {
                 continue;
@@ -221,6 +224,7 @@ impl Server {
             match done {
                 Done::Begun(ticket) => peer.begun(&mut self.hub, &ticket),
                 Done::Ended(_, result) => peer.ended(&result),
+                Done::UsedFiles(_, result) => peer.finish(result),
             }
             self.settle(id);
         }
@@ -322,9 +326,10 @@ impl Server {
             if !peer.is_heard() {
                 break;
             }
-            match datagram::receive(&peer.socket) {
+            let may_send = peer.capabilities().contains(Capabilities::IMPORT_FENCE);
+            match datagram::receive(&peer.socket, may_send && self.hub.takes_files()) {
                 Ok(Some(datagram)) => {
-                    if !self.handle(id, &datagram) {
+                    if !self.handle(id, datagram) {
                         return self.drop_peer(id);
                     }
                     self.settle(id);
@@ -344,30 +349,44 @@ impl Server {
     }
 
     /// Carries out a request; `false` if the connection is to end.
-    fn handle(&mut self, id: u64, datagram: &Datagram) -> bool {
-        let decoded = Request::decode(datagram.bytes(), datagram.files);
-        let (header, request) = match decoded {
-            Ok(decoded) => decoded,
-            Err(RequestError::NoHeader(_)) => return false,
+    fn handle(&mut self, id: u64, mut datagram: Datagram) -> bool {
+        let count = datagram.file_count();
+        let mut files = std::mem::take(&mut datagram.files);
+        let (header, result) = match Request::decode(datagram.bytes(), count) {
+            Ok((header, request)) => {
+                let request = (&header, request);
+                let peers = &mut self.peers;
+                let result = request::carry_out(&mut self.hub, peers, id, request, &mut files);
+                (header, result)
+            }
             Err(RequestError::Refused(reply)) => {
-                let is_greeted = self.peers.get_mut(&id).is_some_and(|peer| {
-                    peer.outbox.reply(reply.as_bytes().to_vec(), None);
-                    matches!(peer.standing, Standing::Greeted(_))
-                });
-                self.settle(id);
-                return is_greeted;
+                let refusal = Refusal {
+                    status: Status::from_wire(reply.status.get()),
+                    detail: reply.detail.get(),
+                };
+                (reply, Err(refusal))
+            }
+            Err(RequestError::NoHeader(_)) => {
+                self.hub.close_files(id, files, Refusal::of_files());
+                return false;
             }
         };
-        let result = request::carry_out(&mut self.hub, &mut self.peers, id, (&header, request));
         let Some(peer) = self.peers.get_mut(&id) else {
             return false;
         };
         match result {
             Ok(Answer::Later) => {}
             Ok(Answer::Now(reply)) => peer.answer(&header, Ok(reply)),
-            Err(refusal) => peer.answer(&header, Err(refusal)),
+            Err(refusal) if files.is_empty() => peer.answer(&header, Err(refusal)),
+            Err(refusal) => {
+                peer.underway = Some(header);
+                self.hub.close_files(id, files, refusal);
+            }
         }
-        let goes_on = matches!(peer.standing, Standing::Greeted(_));
+        let goes_on = self
+            .peers
+            .get(&id)
+            .is_some_and(|peer| matches!(peer.standing, Standing::Greeted(_)));
         if !goes_on {
             self.settle(id);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coherd::device::display::Outputs;
+use coherd::device::hang::HangPolicy;
 use coherd::device::quota::Quotas;
 use coherd::device::{Device, DeviceConfig};
 use coherd::reactor::Reactor;
@@ -50,6 +51,7 @@ impl DeviceThread {
             quotas: parts.quotas,
             mapping_types: Arc::default(),
             blobs: None,
+            hangs: HangPolicy::default(),
         };
         let fences = FenceSink::new().expect("an eventfd");
         let renderer = host.factory()(fences.clone()).expect("the test's renderer starts");
@@ -63,7 +65,8 @@ impl DeviceThread {
             fences,
             orders,
             parts.events,
-        );
+        )
+        .expect("a timer");
         worker.watch().expect("an epoll set");
         Self { reactor, worker }
     }

@@ -19,6 +19,9 @@ struct Options {
     /// Number of submissions
     #[arg(long, default_value_t = 30)]
     count: u64,
+    /// Submit one that never ends instead
+    #[arg(long)]
+    hang: bool,
 }
 
 fn main() -> ExitCode {
@@ -32,5 +35,8 @@ fn run(options: &Options) -> Result<String, CheckError> {
         ..GpuOptions::default()
     })?;
     eprintln!("device: {}", gpu.name());
-    checks::sync_file(&gpu, options.count)
+    match options.hang {
+        true => checks::hang(&gpu),
+        false => checks::sync_file(&gpu, options.count),
+    }
 }

@@ -15,6 +15,8 @@ pub enum Shader {
     Scene,
     /// The compute transformation of the memory checks.
     Transform,
+    /// One that never ends.
+    Endless,
 }
 
 impl Shader {
@@ -23,6 +25,7 @@ impl Shader {
     pub fn spirv(self) -> &'static [u8] {
         match self {
             Self::Scene => include_bytes!(concat!(env!("OUT_DIR"), "/scene.spv")),
+            Self::Endless => include_bytes!(concat!(env!("OUT_DIR"), "/endless.spv")),
             Self::Transform => include_bytes!(concat!(env!("OUT_DIR"), "/transform.spv")),
         }
     }

@@ -223,7 +223,7 @@ impl Renderer for MemfdRenderer {
         vec![self.host.losses()]
     }
 
-    fn lost_contexts(&self) -> Vec<u32> {
+    fn lost_contexts(&mut self) -> Vec<u32> {
         self.host.lost()
     }
 }

@@ -11,6 +11,7 @@ mod crosvm_reset;
 mod disconnect;
 mod fences;
 mod handshake;
+mod hangs;
 mod hot_plug;
 mod interleavings;
 mod map_barrier;

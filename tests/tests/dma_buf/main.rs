@@ -8,6 +8,7 @@
 
 mod brackets;
 mod exporters;
+mod fences;
 mod limits;
 mod mapping_types;
 mod memfd;

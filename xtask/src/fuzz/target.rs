@@ -19,6 +19,8 @@ pub enum Target {
     SyncClient,
     /// Messages of the sync protocol
     SyncDecode,
+    /// Peers of the sync socket
+    SyncSocket,
     /// The front-end's socket
     VhostUser,
     /// The window's table and the rules of mappings
@@ -27,13 +29,14 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BlobContext,
         Self::Decode,
         Self::Device,
         Self::State,
         Self::SyncClient,
         Self::SyncDecode,
+        Self::SyncSocket,
         Self::VhostUser,
         Self::Window,
     ];
@@ -48,6 +51,7 @@ impl Target {
             Self::State => "state",
             Self::SyncClient => "sync-client",
             Self::SyncDecode => "sync-decode",
+            Self::SyncSocket => "sync-socket",
             Self::VhostUser => "vhost-user",
             Self::Window => "window",
         }

@@ -92,6 +92,43 @@ pub fn lost_context(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     Ok(Verdict::Passed(format!("{used:?} of work in {WINDOW:?}")))
 }
 
+/// A shader that never ends costs its program the context, and others nothing; its worker is gone. One whose program
+/// ends first leaves no worker either.
+pub fn hung_shader(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
+    let hung = App::venus(&rig.vm, "vk-sync", "--hang")?;
+    let worker = rig.new_worker(&[])?;
+    hung.works_on(0)?;
+    let began = Instant::now();
+    let other = Scene::start(&rig.vm, "beside", LONG)?;
+    rig.coherd.wait_for_log("it hung for", 1, DEATH)?;
+    hung.fails()?;
+    let noticed = began.elapsed();
+    gone(worker)?;
+    other.is_right(rig.lab)?;
+    rig.lets_go()?;
+
+    let quit = App::venus(&rig.vm, "vk-sync", "--hang")?;
+    let worker = rig.new_worker(&[])?;
+    quit.works_on(0)?;
+    quit.kill()?;
+    gone(worker)?;
+    rig.works()?;
+    rig.lets_go()?;
+    Ok(Verdict::Passed(format!(
+        "the program failed after {:.1} s, a scene beside it drew {LONG} frames, no worker stayed",
+        noticed.as_secs_f32()
+    )))
+}
+
+fn gone(worker: u32) -> Result<(), Failure> {
+    until("the end of a worker", DEATH, || {
+        Ok((!process::is_running(worker))
+            .then_some(())
+            .ok_or_else(|| format!("process {worker} ran")))
+    })
+    .map(drop)
+}
+
 /// coherd outlives its render server and says so. Programs go on, new ones get no Vulkan, and the guest lives.
 pub fn server_death(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     let scene = Scene::start(&rig.vm, "survivor", LONG)?;
@@ -102,11 +139,7 @@ pub fn server_death(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     scene.is_right(rig.lab)?;
     App::venus(&rig.vm, "vk-memory", "churn --iterations 8 --live 2")?.fails()?;
     rig.is_alive()?;
-    until("the end of the last worker", DEATH, || {
-        Ok((!process::is_running(worker))
-            .then_some(())
-            .ok_or_else(|| format!("process {worker} ran")))
-    })?;
+    gone(worker)?;
     until("coherd to let go of the programs", DEATH, || {
         let now = rig.coherd.holdings()?;
         let left = now.contexts > rig.idle.contexts || now.resources > rig.idle.resources;

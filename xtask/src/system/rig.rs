@@ -31,6 +31,8 @@ pub enum Setup {
     Exporting,
     /// With memory slots, without which QEMU cannot pause a guest that has more than a few maps.
     Slots,
+    /// Where contexts that hang are ended soon.
+    Hangs,
     /// With DRM's debug messages in the guest's kernel, on a host that exports dma-bufs.
     Debugging,
     /// The same without a renderer.
@@ -44,7 +46,7 @@ pub enum Setup {
 impl Setup {
     fn vulkan(self) -> Vulkan {
         match self {
-            Self::Plain | Self::Slots | Self::TwoD | Self::Outputs => Vulkan::Host,
+            Self::Plain | Self::Slots | Self::Hangs | Self::TwoD | Self::Outputs => Vulkan::Host,
             Self::Exporting | Self::Debugging => Vulkan::Exporting,
             Self::Incoherent => Vulkan::Incoherent,
         }
@@ -55,6 +57,7 @@ impl Setup {
             Self::Plain | Self::Exporting | Self::Debugging | Self::Incoherent => &[],
             Self::TwoD => &["--renderer", "2d"],
             Self::Outputs => &["--renderer", "2d", "--outputs", "3"],
+            Self::Hangs => &["--hang-timeout", "3", "--on-hang", "kill-context"],
             // Debug messages tell of requests that a pause caught.
             Self::Slots => &["--mem-slots", "--log-level", "debug"],
         }
@@ -62,7 +65,7 @@ impl Setup {
 
     fn kernel_arguments(self) -> &'static str {
         match self {
-            Self::Plain | Self::Exporting | Self::Slots | Self::Incoherent => "",
+            Self::Plain | Self::Exporting | Self::Slots | Self::Hangs | Self::Incoherent => "",
             Self::Debugging | Self::TwoD | Self::Outputs => kernel_log::ARGUMENTS,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,6 +105,14 @@ struct Transfers<W> {
     writes: Vec<Arc<W>>,
 }
 
+impl<W: Work> Transfers<W> {
+    fn forget_done(&mut self) {
+        let is_pending = |work: &Arc<W>| work.wait(Duration::ZERO) == Err(WorkError::NotYet);
+        self.reads.retain(is_pending);
+        self.writes.retain(is_pending);
+    }
+}
+
 impl<G: Gpu> BlobMemory<G> {
     /// Memory that the GPU has nothing to do with.
     pub fn new(inner: G::Memory) -> Self {
@@ -114,18 +123,30 @@ impl<G: Gpu> BlobMemory<G> {
         Self { inner, transfers }
     }
 
-    /// Notes that the GPU does `access` to it.
-    pub fn begin_transfer(&self, access: Access, work: &Arc<G::Work>) {
-        let mut transfers = self.lock();
-        let is_pending = |work: &Arc<G::Work>| work.wait(Duration::ZERO) == Err(WorkError::NotYet);
-        transfers.reads.retain(is_pending);
-        transfers.writes.retain(is_pending);
-        if access.contains(Access::READ) {
-            transfers.reads.push(Arc::clone(work));
+    /// Gives the GPU work that writes `to`, and reads `from` if there is such. Who waits for the
+    /// GPU finds it as soon as it was given.
+    ///
+    /// # Errors
+    /// That of `give`.
+    pub fn give_transfer<E>(
+        (from, to): (Option<&Self>, &Self),
+        give: impl FnOnce() -> Result<G::Work, E>,
+    ) -> Result<Arc<G::Work>, E> {
+        let other = from.filter(|from| !ptr::eq(*from, to));
+        // Where several threads lock two, they do so in one order.
+        let first = other.filter(|from| ptr::from_ref(*from) < ptr::from_ref(to));
+        let first = first.map(Self::lock);
+        let mut destination = to.lock();
+        let mut source = first.or_else(|| other.map(Self::lock));
+        let work = Arc::new(give()?);
+        destination.forget_done();
+        destination.writes.push(Arc::clone(&work));
+        if from.is_some() {
+            let source = source.as_mut().unwrap_or(&mut destination);
+            source.forget_done();
+            source.reads.push(Arc::clone(&work));
         }
-        if access.contains(Access::WRITE) {
-            transfers.writes.push(Arc::clone(work));
-        }
+        Ok(work)
     }
 
     /// Notes that the work is done, or will never be.

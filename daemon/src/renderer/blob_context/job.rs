@@ -12,7 +12,7 @@ use coherd_protocol::blob_context::Status;
 use coherd_protocol::blob_context::limits::MAX_SYNC_TIMEOUT_MS;
 use coherd_protocol::gpu::header::Fence;
 
-use super::blob::{Blob, finish};
+use super::blob::{Blob, BlobMemory, finish};
 use super::gpu::{Gpu, TransferFailure};
 use super::queue::{Next, Shared};
 use super::reply::Reply;
@@ -180,18 +180,13 @@ impl<G: Gpu> Runner<G> {
             self.finish_first();
         }
         let work = match self.give_to_gpu(&transfer) {
-            Ok(work) => Arc::new(work),
+            Ok(work) => work,
             Err(status) => {
                 // Replies keep their order.
                 self.finish_all();
                 return transfer.reply.give(Err(status));
             }
         };
-        if let Some((source, _)) = &transfer.source {
-            source.memory.begin_transfer(Access::READ, &work);
-        }
-        let destination = &transfer.destination.memory;
-        destination.begin_transfer(Access::WRITE, &work);
         self.in_flight.push_back(InFlight {
             transfer,
             work,
@@ -200,20 +195,23 @@ impl<G: Gpu> Runner<G> {
     }
 
     /// Gives the GPU a transfer, once it takes one more.
-    fn give_to_gpu(&mut self, transfer: &Transfer<G>) -> Result<G::Work, Status> {
+    fn give_to_gpu(&mut self, transfer: &Transfer<G>) -> Result<Arc<G::Work>, Status> {
         let range = &transfer.range;
-        let to = &transfer.destination.memory.inner;
+        let to = &*transfer.destination.memory;
+        let from = transfer.source.as_ref().map(|(from, _)| &*from.memory);
         let shared = Arc::clone(&self.shared);
         let patience = Patience::cancellable(LONGEST_WORK, shared.closed());
         loop {
-            let begun = match &transfer.source {
+            let give = || match &transfer.source {
                 Some((source, offset)) => {
                     let len = range.end - range.start;
                     let from = &source.memory.inner;
-                    self.gpu.copy((from, *offset), (to, range.start), len)
+                    self.gpu
+                        .copy((from, *offset), (&to.inner, range.start), len)
                 }
-                None => self.gpu.fill(to, range.clone(), transfer.word),
+                None => self.gpu.fill(&to.inner, range.clone(), transfer.word),
             };
+            let begun = BlobMemory::give_transfer((from, to), give);
             match begun {
                 Err(TransferFailure::Busy) => {}
                 Err(TransferFailure::Status(status)) => return Err(status),

@@ -100,7 +100,7 @@ impl Renderer for Recorder {
         format!("{} {index}", self.name)
     }
 
-    fn lost_contexts(&self) -> Vec<u32> {
+    fn lost_contexts(&mut self) -> Vec<u32> {
         self.capsets.iter().map(|capset| capset.id).collect()
     }
 }

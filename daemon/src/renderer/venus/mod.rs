@@ -6,10 +6,12 @@
 mod foreign;
 mod hiding;
 mod host;
+mod processes;
 mod server;
 mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::time::Instant;
 
 use coherd_blob::MemoryProperties;
 use coherd_blob::backing::ExportKind;
@@ -28,6 +30,7 @@ use rutabaga_gfx::{
 
 use self::foreign::{ForeignError, ForeignResources};
 pub use self::host::{Host, HostError};
+use self::processes::WorkerProcesses;
 use self::server::RenderServer;
 use self::watch::WorkerWatch;
 use super::{BlobRequest, Capset, Export, ExportedFile, FenceSink, Renderer, RendererError, Scope};
@@ -52,6 +55,7 @@ pub struct Venus {
     capsets: Vec<Capset>,
     server: RenderServer,
     workers: WorkerWatch,
+    processes: WorkerProcesses,
     /// The server reads its environment's files with each context.
     host: Host,
 }
@@ -61,6 +65,8 @@ impl Venus {
         let (server, socket) = RenderServer::start(&host)
             .map_err(|error| RendererError::Failed(format!("cannot start {error}")))?;
         let workers = WorkerWatch::new(socket.as_fd())
+            .map_err(|errno| RendererError::Failed(format!("cannot watch workers: {errno}")))?;
+        let processes = WorkerProcesses::new(server.id())
             .map_err(|errno| RendererError::Failed(format!("cannot watch workers: {errno}")))?;
         let on_fence = RutabagaHandler::new(move |fence: RutabagaFence| {
             let timeline = Timeline::Ring {
@@ -83,6 +89,7 @@ impl Venus {
             capsets: vec![capset],
             server,
             workers,
+            processes,
             host,
         })
     }
@@ -106,14 +113,23 @@ impl Renderer for Venus {
         if !self.server.is_alive() {
             return Err(RendererError::Failed("the render server is dead".into()));
         }
-        let rutabaga = &mut self.rutabaga;
+        let (rutabaga, workers) = (&mut self.rutabaga, &mut self.workers);
         let create = || rutabaga.create_context(ctx_id, capset_id, Some(name));
-        Ok(self.workers.create(ctx_id, create)?)
+        let created = self
+            .processes
+            .create(ctx_id, || workers.create(ctx_id, create));
+        Ok(created?)
     }
 
     fn destroy_context(&mut self, ctx_id: u32) {
         let _ = self.rutabaga.destroy_context(ctx_id);
         self.workers.forget(ctx_id);
+        self.processes.forget(ctx_id);
+    }
+
+    fn abort_context(&mut self, ctx_id: u32) {
+        self.processes.kill(ctx_id);
+        self.destroy_context(ctx_id);
     }
 
     fn create_blob(&mut self, blob: &BlobRequest) -> Result<Option<Export>, RendererError> {
@@ -225,10 +241,11 @@ impl Renderer for Venus {
     }
 
     fn losses(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.workers.fd()]
+        vec![self.workers.fd(), self.processes.fd()]
     }
 
-    fn lost_contexts(&self) -> Vec<u32> {
+    fn lost_contexts(&mut self) -> Vec<u32> {
+        self.processes.look(Instant::now());
         self.workers.dead()
     }
 }

@@ -65,6 +65,11 @@ impl RenderServer {
         ))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Readable once the server is dead.
     pub fn death(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()

@@ -100,7 +100,7 @@ impl Peer {
                 None => return Ok(Answer::done()),
             },
         };
-        self.ending = Some(*header);
+        self.underway = Some(*header);
         hub.end(self.id, vec![open]);
         Ok(Answer::Later)
     }
@@ -217,18 +217,21 @@ impl Peer {
 
     /// Follows a helper: what CLOSE or END has asked for is done.
     pub fn ended(&mut self, result: &std::result::Result<(), AccessError>) {
-        let Some(header) = self.ending.take() else {
-            return;
-        };
-        let answer = match result {
-            Ok(()) => Ok(Reply::default()),
+        self.finish(match result {
+            Ok(()) => Ok(()),
             Err(AccessError::DeviceLost) => Err(Status::DeviceLost.into()),
             Err(AccessError::Kernel(errno)) => Err(Refusal {
                 status: Status::Failed,
                 detail: errno.raw_os_error().unsigned_abs(),
             }),
             Err(_) => Err(Status::Failed.into()),
-        };
-        self.answer(&header, answer);
+        });
+    }
+
+    /// Answers the request that a helper was at.
+    pub fn finish(&mut self, result: std::result::Result<(), Refusal>) {
+        if let Some(header) = self.underway.take() {
+            self.answer(&header, result.map(|()| Reply::default()));
+        }
     }
 }

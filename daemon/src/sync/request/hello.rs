@@ -8,13 +8,17 @@ use tracing::debug;
 use zerocopy::IntoBytes;
 
 use super::{Answer, Hub, Refusal, Result};
+use crate::coherence::kernel_has_fences;
 use crate::sync::limits::{MAX_BRACKETS, MAX_OPEN, MAX_PEERS, MAX_WAITING};
 use crate::sync::peer::{Peer, Standing};
 
 /// What this server has.
-const CAPABILITIES: Capabilities = Capabilities::WRITE
-    .union(Capabilities::WATCH)
-    .union(Capabilities::DESCRIBE);
+pub fn capabilities() -> Capabilities {
+    let mut all = Capabilities::WRITE | Capabilities::WATCH | Capabilities::DESCRIBE;
+    let fences = Capabilities::EXPORT_FENCE | Capabilities::IMPORT_FENCE;
+    all.set(fences, kernel_has_fences());
+    all
+}
 
 impl Peer {
     /// HELLO
@@ -33,9 +37,12 @@ impl Peer {
             });
         }
         let asked = Capabilities::from_bits_truncate(hello.capabilities.get());
-        let mut granted = asked & CAPABILITIES;
+        let mut granted = asked & hub.capabilities;
         if !allowed.contains(Access::WRITE) {
             granted.remove(Capabilities::WRITE);
+        }
+        if !granted.contains(Capabilities::WRITE) {
+            granted.remove(Capabilities::IMPORT_FENCE);
         }
         self.standing = Standing::Greeted(granted);
         self.name = text::encode(&text::decode(&hello.name));

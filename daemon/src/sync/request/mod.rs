@@ -2,20 +2,25 @@
 
 mod bracket;
 mod describe;
+mod fence;
 mod hello;
 mod list;
 mod open;
+
+pub use hello::capabilities;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use coherd_blob::bracket::BracketError;
-use coherd_protocol::sync::wire::Begin;
+use coherd_protocol::sync::wire::{Begin, Capabilities};
 use coherd_protocol::sync::{Header, Request, Status};
 use zerocopy::IntoBytes;
 
+use super::files::{FileJob, Purpose};
 use super::helpers::Helpers;
 use super::jobs::{BeginJob, DoneList, EndJob, OpenBracket};
+use super::limits::MAX_FILES;
 use super::peer::{Peer, Standing};
 use super::server::{Deadlines, Peers};
 use crate::coherence::registry::{KnownBlob, Missing, Registry};
@@ -25,13 +30,19 @@ use crate::coherence::{AccessError, PatienceError};
 pub struct Hub {
     /// The blobs that there are.
     pub blobs: Arc<Registry>,
+    /// What there is to be granted.
+    pub capabilities: Capabilities,
     /// A random number of this server's life.
     pub instance: u64,
     /// Threads that begin brackets.
     pub beginners: Helpers<BeginJob>,
     /// Threads that end brackets.
     pub enders: Helpers<EndJob>,
-    /// What they have done.
+    /// Threads that use files of peers.
+    pub file_users: Helpers<FileJob>,
+    /// Counts what those have to do.
+    pub file_jobs: Arc<()>,
+    /// What helpers have done.
     pub done: Arc<DoneList>,
     /// When BEGINs are answered that wait.
     pub deadlines: Deadlines,
@@ -40,6 +51,29 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Whether files of peers are taken.
+    pub fn takes_files(&self) -> bool {
+        Arc::strong_count(&self.file_jobs) <= MAX_FILES
+    }
+
+    /// Uses and closes files of a peer, and then tells the server.
+    pub fn use_files(&self, peer: u64, files: Vec<OwnedFd>, purpose: Purpose) {
+        self.file_users.submit(FileJob {
+            files,
+            purpose,
+            peer,
+            done: Arc::clone(&self.done),
+            of_all: Arc::clone(&self.file_jobs),
+        });
+    }
+
+    /// Closes files that are for nothing.
+    pub fn close_files(&self, peer: u64, files: Vec<OwnedFd>, refusal: Refusal) {
+        if !files.is_empty() {
+            self.use_files(peer, files, Purpose::Nothing(refusal));
+        }
+    }
+
     /// Ends brackets, and then tells the server.
     pub fn end(&mut self, peer: u64, brackets: Vec<OpenBracket>) {
         self.brackets = self.brackets.saturating_sub(brackets.len());
@@ -147,12 +181,13 @@ impl From<&AccessError> for Refusal {
 /// What a request is answered with.
 pub type Result = std::result::Result<Answer, Refusal>;
 
-/// Carries out a request of the connection `id`.
+/// Carries out a request of the connection `id`, and takes files that it needs.
 pub fn carry_out(
     hub: &mut Hub,
     peers: &mut Peers,
     id: u64,
     (header, request): (&Header, Request<'_>),
+    files: &mut Vec<OwnedFd>,
 ) -> Result {
     let Some(peer) = peers.get_mut(&id) else {
         return Err(Status::Failed.into());
@@ -170,7 +205,8 @@ pub fn carry_out(
         Request::Begin(begin) => peer.begin(hub, header, begin),
         Request::End(end) => peer.end(hub, header, end),
         Request::Describe(describe) => describe::describe(hub, peers, id, describe),
-        Request::ExportFence(_) | Request::ImportFence(_) => Err(Status::Unsupported.into()),
+        Request::ExportFence(export) => peer.export_fence(hub, export),
+        Request::ImportFence(import) => peer.import_fence(hub, (header, import), files),
     }
 }
 

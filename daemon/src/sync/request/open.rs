@@ -58,7 +58,7 @@ impl Peer {
         if brackets.is_empty() {
             return Ok(Answer::done());
         }
-        self.ending = Some(*header);
+        self.underway = Some(*header);
         hub.end(self.id, brackets);
         Ok(Answer::Later)
     }
@@ -94,6 +94,7 @@ fn describe(known: &KnownBlob, record: &BlobRecord, access: Access, fd_access: A
     let mut flags = OpenFlags::empty();
     flags.set(OpenFlags::MMAP, record.is_file_mappable());
     flags.set(OpenFlags::NEEDS_BRACKETS, record.needs_brackets());
+    flags.set(OpenFlags::FENCES, record.has_fences());
     let mut opened = Opened {
         blob: known.id.into(),
         data_offset: backing.data_offset().into(),

@@ -85,7 +85,7 @@ impl Renderer for Interrupted {
         self.inner.losses()
     }
 
-    fn lost_contexts(&self) -> Vec<u32> {
+    fn lost_contexts(&mut self) -> Vec<u32> {
         self.inner.lost_contexts()
     }
 }

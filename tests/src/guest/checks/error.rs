@@ -93,6 +93,9 @@ pub enum CheckError {
     /// Every fence was signalled before it could be waited for, so that no wait was checked.
     #[error("None of {0} fences was pending when it was exported, so none was waited for")]
     NoWait(u64),
+    /// Work that never ends did.
+    #[error("The wait for work that never ends has ended")]
+    NoHang,
     /// A system call on an exported handle, or on standard input, failed.
     #[error("{call} failed")]
     System {

@@ -9,6 +9,7 @@ use coherd::explain::one_line;
 
 mod allocation;
 mod churn;
+mod compute;
 mod error;
 mod expectation;
 mod export;
@@ -32,7 +33,7 @@ pub use hold::{Hold, hold};
 pub use import::import;
 pub use roundtrip::roundtrip;
 pub use swapchain::{Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS, swapchain};
-pub use sync_file::{SYNC_FILE_EXTENSIONS, sync_file};
+pub use sync_file::{SYNC_FILE_EXTENSIONS, hang, sync_file};
 
 /// Says how a check ended, on standard output in one line, and returns the exit status to match.
 pub fn verdict(result: Result<String, impl Error>) -> ExitCode {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use ash::{khr, vk};
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::compute::Compute;
 use super::error::{CheckError, Mismatch};
 use super::progress::Ticker;
 use crate::guest::commands::memory_barrier;
-use crate::guest::{Commands, During, Gpu, MappedBuffer, MemoryWish};
+use crate::guest::{Commands, During, Gpu, MappedBuffer, MemoryWish, Shader};
 
 /// What a device must enable for the check.
 pub const SYNC_FILE_EXTENSIONS: &[&CStr] = &[khr::external_fence_fd::NAME];
@@ -22,6 +23,9 @@ pub const SYNC_FILE_EXTENSIONS: &[&CStr] = &[khr::external_fence_fd::NAME];
 const SIZE: u64 = 16 << 20;
 /// How often in one submission: long enough to be caught at it.
 const FILLS: u32 = 20;
+
+/// Bytes that a shader that never ends looks at.
+const WORD: u64 = 4;
 
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_millis(200);
@@ -32,12 +36,6 @@ const BEAT: Duration = Duration::from_millis(200);
 /// # Errors
 /// [`CheckError::NoWait`] if work was always done before its sync file could be had.
 pub fn sync_file(gpu: &Gpu, count: u64) -> Result<String, CheckError> {
-    if !gpu.advertises(khr::external_fence_fd::NAME) {
-        return Err(CheckError::Unexpected {
-            what: "VK_KHR_external_fence_fd",
-            offered: false,
-        });
-    }
     let usage = vk::BufferUsageFlags::TRANSFER_DST;
     let buffer = MappedBuffer::new(gpu, SIZE, usage, MemoryWish::READBACK)?;
     let fence = ExportedFence::new(gpu)?;
@@ -69,6 +67,27 @@ pub fn sync_file(gpu: &Gpu, count: u64) -> Result<String, CheckError> {
         "{waits} sync files of {count} waited for, {:.1} ms each",
         waited.as_secs_f64() * 1000.0 / waits as f64
     ))
+}
+
+/// Submits work that never ends, says so by `alive 1`, and waits for its sync file. It is not well
+/// if that wait ends.
+///
+/// # Errors
+/// [`CheckError::NoHang`], and what the driver says when its host ends the work.
+pub fn hang(gpu: &Gpu) -> Result<String, CheckError> {
+    let usage = vk::BufferUsageFlags::STORAGE_BUFFER;
+    let buffer = MappedBuffer::new(gpu, WORD, usage, MemoryWish::READBACK)?;
+    buffer.upload(0, &[0; 4])?;
+    let compute = Compute::new(gpu, Shader::Endless)?;
+    compute.bind(&buffer, WORD);
+    let fence = ExportedFence::new(gpu)?;
+    let commands = Commands::new(gpu)?;
+    commands.start(fence.handle, |device, commands| {
+        compute.record(device, commands, 1);
+    })?;
+    println!("alive 1");
+    fence.wait()?;
+    Err(CheckError::NoHang)
 }
 
 fn fill(
@@ -112,6 +131,12 @@ struct ExportedFence<'g> {
 
 impl<'g> ExportedFence<'g> {
     fn new(gpu: &'g Gpu) -> Result<Self, CheckError> {
+        if !gpu.advertises(khr::external_fence_fd::NAME) {
+            return Err(CheckError::Unexpected {
+                what: "VK_KHR_external_fence_fd",
+                offered: false,
+            });
+        }
         let mut export = vk::ExportFenceCreateInfo::default()
             .handle_types(vk::ExternalFenceHandleTypeFlags::SYNC_FD);
         let info = vk::FenceCreateInfo::default().push_next(&mut export);

@@ -24,8 +24,13 @@ const MARK: &str = "COHERD_BLOB_CONTEXT_TEST_MARK";
 /// Cached, and coherent only by SYNC.
 const INCOHERENT: MemoryProperties = VISIBLE.union(MemoryProperties::HOST_CACHED);
 
-/// Runs `body` in a process of its own that has the layer, on a device.
+/// Runs `body` of a test here in a process of its own that has the layer, on a device.
 fn with_the_layer(test: &str, body: impl FnOnce(Arc<Vulkan>)) {
+    of_path(&format!("blob_context::layer::{test}"), body);
+}
+
+/// The same for a test anywhere in this program.
+pub fn of_path(test: &str, body: impl FnOnce(Arc<Vulkan>)) {
     if let Some(mark) = std::env::var_os(MARK) {
         body(vulkan().expect("a device"));
         std::fs::write(mark, "").unwrap();
@@ -41,10 +46,9 @@ fn with_the_layer(test: &str, body: impl FnOnce(Arc<Vulkan>)) {
     control::enable(&mut child, folder.path());
     // The loader's implicit layers make calls of their own, which would be counted.
     child.env("VK_LOADER_LAYERS_DISABLE", "~implicit~");
-    let test = format!("blob_context::layer::{test}");
     let output = child
         .env(MARK, &mark)
-        .args([&test, "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture"])
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].concat();

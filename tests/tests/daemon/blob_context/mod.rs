@@ -5,7 +5,7 @@ mod capset;
 mod faults;
 mod images;
 mod isolation;
-mod layer;
+pub mod layer;
 mod ledger;
 mod lifecycle;
 mod memory;

@@ -11,7 +11,7 @@ use super::{INCOHERENT, RAM, READ_WRITE, entry, gpu_fills, mapped, place};
 use crate::{PAGE, pattern};
 
 /// The first page of a blob as it lies in its file, outside of any bracket.
-fn peek(blob: &Blob) -> Vec<u8> {
+pub fn peek(blob: &Blob) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     let info = blob.info();
     let read = rustix::io::pread(blob.as_fd(), &mut bytes, info.data_offset);

@@ -2,12 +2,16 @@
 
 mod access;
 mod authority;
+mod ctl;
 mod death;
+mod fences;
+mod layer;
 mod ledger;
 mod listing;
 mod raw;
 mod waiting;
 
+use coherd::renderer::blob_context::gpu::Gpu;
 use coherd_protocol::memory::{Access, MemoryProperties};
 use coherd_sync::{Connection, Entry};
 use coherd_tests::driver::blob_program::{Wish, fill, silent};
@@ -26,7 +30,7 @@ const INCOHERENT: MemoryProperties =
 const READ_WRITE: Access = Access::READ.union(Access::WRITE);
 
 /// A mapped resource of so many pages.
-fn mapped(rig: &mut SyncRig, id: u32, pages: u64, required: MemoryProperties) {
+fn mapped<G: Gpu>(rig: &mut SyncRig<G>, id: u32, pages: u64, required: MemoryProperties) {
     let (program, gpu) = (&mut rig.vm.program, &mut rig.vm.gpu);
     let wish = Wish {
         size: pages * PAGE,

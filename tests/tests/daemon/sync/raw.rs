@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use coherd_protocol::sync::wire::{Begin, Capabilities, End, Hello, Open};
 use coherd_protocol::sync::{Header, MAGIC, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -49,8 +49,33 @@ impl Raw {
         self.send_bytes(&[header.as_bytes(), body.as_bytes()].concat());
     }
 
+    /// A request with files.
+    pub fn send_with<C: Call>(&self, tag: u32, body: &C, files: &[&OwnedFd]) {
+        let header = Header::request(C::KIND, tag);
+        self.send_all(&[header.as_bytes(), body.as_bytes()].concat(), files);
+    }
+
+    /// A header of any kind, with files.
+    pub fn send_kind(&self, tag: u32, kind: u32, files: &[&OwnedFd]) {
+        let header = Header {
+            kind: kind.into(),
+            tag: tag.into(),
+            ..Header::new_zeroed()
+        };
+        self.send_all(header.as_bytes(), files);
+    }
+
     pub fn send_bytes(&self, bytes: &[u8]) {
-        let mut control = SendAncillaryBuffer::default();
+        self.send_all(bytes, &[]);
+    }
+
+    fn send_all(&self, bytes: &[u8], files: &[&OwnedFd]) {
+        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(&files)));
+        }
         let flags = SendFlags::NOSIGNAL;
         sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, flags).unwrap();
     }

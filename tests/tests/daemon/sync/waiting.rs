@@ -142,6 +142,7 @@ fn peer_that_leaves_its_replies_unread_is_not_read_and_loses_none() {
         }
         assert!(sent < 1_000_000);
     }
+    rig.vm.gpu.display_info().unwrap();
     let other = rig.peer("other").unwrap();
     assert!(!other.list().unwrap().is_empty());
     rustix::io::ioctl_fionbio(&peer.0, false).unwrap();
