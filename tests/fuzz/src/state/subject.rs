@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use coherd::device::display::Outputs;
+use coherd::device::hang::HangPolicy;
 use coherd::device::quota::{Quota, Quotas, Scope};
 use coherd::device::{Device, DeviceConfig};
 use coherd::mapping_type::{MappingTypes, Policies};
@@ -85,6 +86,7 @@ impl Subject {
             quotas,
             mapping_types: types,
             blobs: None,
+            hangs: HangPolicy::default(),
         };
         let host_window = HostWindow::new(table, Arc::clone(&window), Arc::default());
         let size = usize::try_from(16 * PAGE).expect("a small number");
