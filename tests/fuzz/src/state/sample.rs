@@ -45,7 +45,7 @@ pub fn sections() -> Vec<Section> {
             id: id.into(),
             offset: offset.into(),
         };
-        let page = [7u8; PAGE as usize];
+        let page = vec![7u8; usize::try_from(PAGE).expect("a small number")];
         (Kind::Contents, [head.as_bytes(), &page].concat())
     };
     sections.push(contents(ContentsKind::Image, 1, 0));
