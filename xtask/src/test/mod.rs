@@ -7,7 +7,6 @@ use std::time::Instant;
 use self::cargo::{CargoError, Step};
 use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
-use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
 use crate::fuzz::{self, FuzzError, Target};
 use crate::lab::{Lab, LabError};
@@ -41,9 +40,6 @@ pub enum TestError {
     /// The conformance suite could not be run.
     #[error(transparent)]
     Conformance(#[from] ConformanceError),
-    /// The packages could not be made.
-    #[error(transparent)]
-    Dist(#[from] DistError),
     /// Shipped files could not be checked.
     #[error(transparent)]
     Shipped(#[from] ShippedError),
@@ -74,9 +70,6 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
     tally += timed("shipped files", progress, || shipped::check(&lab))?;
-    tally += timed("packages", progress, || {
-        dist::check(&lab, &dist::make(&lab, progress)?)
-    })?;
     let counts = timed("conformance of coherd", progress, || {
         conformance::check(&lab, progress)
     })?;
