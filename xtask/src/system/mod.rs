@@ -143,7 +143,27 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
         let began = Instant::now();
         let verdict = match rig {
             Ok(mut rig) => {
-                let verdict = attempt(case, &mut rig, progress);
+                let mut verdict = attempt(case, &mut rig, progress);
+                if matches!(verdict, Verdict::Failed(_)) && !rig.takes_commands() {
+                    progress.say(&format!(
+                        "{}: the guest's agent, which knows nothing of the GPU, hangs; once more in a new guest",
+                        case.name
+                    ));
+                    drop(rig);
+                    rig = match Rig::start(lab, case.setup, progress) {
+                        Ok(rig) => rig,
+                        Err(failure) => {
+                            eprintln!("no guest: {}", one_line(&failure));
+                            report.entries.push(Entry {
+                                name: case.name,
+                                verdict,
+                                time: began.elapsed(),
+                            });
+                            continue;
+                        }
+                    };
+                    verdict = attempt(case, &mut rig, progress);
+                }
                 if case.after == After::Idle && !matches!(verdict, Verdict::Failed(_)) {
                     shared = Some((case.setup, rig));
                 }
