@@ -116,13 +116,14 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     if settings.persist && socket.listener().is_none() {
         return Err(MainError::PersistConnected.into());
     }
-    let sync_file = sync_socket.as_ref().and_then(SyncSocket::file);
-    let files: Vec<_> = socket
-        .file()
-        .into_iter()
-        .chain(sync_file)
-        .cloned()
-        .collect();
+    let control = settings.control_socket.as_deref();
+    let mut control = control.map(ControlSocket::bind).transpose()?;
+    let files = [
+        socket.file(),
+        sync_socket.as_ref().and_then(SyncSocket::file),
+        control.as_ref().map(ControlSocket::file),
+    ];
+    let files: Vec<_> = files.into_iter().flatten().cloned().collect();
     remove_on_panic(files.clone());
     let manager = ServiceManager::from_environment();
     let user = UserSignals {
@@ -164,9 +165,9 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             source,
         })?;
     }
-    let control = settings.control_socket.as_deref();
-    let control = control.map(|path| ControlSocket::serve(path, daemon.control().transfers()));
-    let _control = control.transpose()?;
+    if let Some(socket) = &mut control {
+        socket.serve(daemon.control().transfers())?;
+    }
     let reloader = Reloader {
         flags: cli.given,
         file: cli.config,
