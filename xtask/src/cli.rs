@@ -139,9 +139,11 @@ fn success(success: bool) -> ExitCode {
 
 fn make_packages(progress: &Progress) -> Result<ExitCode, AnyError> {
     let lab = Lab::ensure(progress)?;
+    coherd::build_release(&lab, progress)?;
+    // What the guest runs that tries the package.
     coherd::build(&lab, progress)?;
     let packages = dist::make(&lab, progress)?;
-    let tally = dist::check(&lab, &packages)?;
+    let tally = dist::check(&lab, &packages, progress)?;
     println!(
         "{}\n{}\n{tally}",
         packages.deb.display(),

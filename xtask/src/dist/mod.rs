@@ -58,7 +58,7 @@ pub struct Packages {
     pub rpm: PathBuf,
 }
 
-/// Makes the packages of what [`coherd::build`] built.
+/// Makes the packages of what [`coherd::build_release`] built.
 ///
 /// # Errors
 /// See [`DistError`].
@@ -67,7 +67,7 @@ pub fn make(lab: &Lab, progress: &Progress) -> Result<Packages, DistError> {
     let folder = checkout.join(FOLDER);
     fs::create_dir_all(&folder).map_err(io("make the folder target/dist"))?;
     for name in BUILT {
-        let built = lab.on_host(&coherd::program(name));
+        let built = lab.on_host(&coherd::released(name));
         fs::copy(&built, folder.join(name)).map_err(io(format!("copy {}", built.display())))?;
     }
     run(Command::new("cargo")
@@ -109,13 +109,14 @@ pub fn make(lab: &Lab, progress: &Progress) -> Result<Packages, DistError> {
     Ok(packages)
 }
 
-/// Looks into both packages, and has the .deb installed in a fresh copy of the lab, used, and removed.
+/// Looks into both packages, and has the .deb installed in fresh copies of the lab, used by a guest,
+/// and removed. The guest's programs have to be built ([`coherd::build`]).
 ///
 /// # Errors
 /// See [`DistError`]; a check that fails is counted.
-pub fn check(lab: &Lab, packages: &Packages) -> Result<Tally, DistError> {
+pub fn check(lab: &Lab, packages: &Packages, progress: &Progress) -> Result<Tally, DistError> {
     let mut tally = Tally::default();
-    install::deb(lab, &packages.deb, &mut tally)?;
+    install::deb(lab, &packages.deb, progress, &mut tally)?;
     install::rpm(lab, &packages.rpm, &mut tally)?;
     Ok(tally)
 }
