@@ -142,7 +142,7 @@ fn make_packages(progress: &Progress) -> Result<ExitCode, AnyError> {
     coherd::build_release(&lab, progress)?;
     // What the guest runs that tries the package.
     coherd::build(&lab, progress)?;
-    let packages = dist::make(&lab, progress)?;
+    let packages = dist::make(&lab, coherd::released, progress)?;
     let tally = dist::check(&lab, &packages, progress)?;
     println!(
         "{}\n{}\n{tally}",

@@ -63,7 +63,7 @@ until_it() {
     tries=0
     until "$@" >/dev/null 2>&1; do
         tries=$((tries + 1))
-        if [ "$tries" -gt 100 ] || ! kill -0 "$outer"; then
+        if [ "$tries" -gt 600 ] || ! kill -0 "$outer"; then
             echo "never: $*"
             return 1
         fi

@@ -60,7 +60,7 @@ impl Tool {
             .map_err(io("start cargo install"))?;
         if !built.success() {
             let _ = fs::remove_dir_all(&staging);
-            return Err(DistError::Failed("cargo install", name));
+            return Err(DistError::Tool(name));
         }
         if fs::rename(&staging, &folder).is_err() {
             // Somebody else was faster.

@@ -77,7 +77,7 @@ impl Step {
         Self::new(
             "documentation of what is public",
             "doc",
-            &["--workspace", "--no-deps", WITH_VENUS],
+            &["--package=coherd", "--features=venus", "--no-deps"],
         ),
         Self::new(
             "lints of the fuzz targets",

@@ -12,8 +12,9 @@ use self::cargo::{CargoError, Step};
 use crate::audit::{self, AuditError};
 use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
+use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
-use crate::fuzz::{self, FuzzError, Outcome, Target};
+use crate::fuzz::{self, FuzzError, Outcome, Purpose, Target};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
 use crate::shipped::{self, ShippedError};
@@ -51,6 +52,9 @@ pub enum TestError {
     /// Shipped files could not be checked.
     #[error(transparent)]
     Shipped(#[from] ShippedError),
+    /// The packages could not be made or tried.
+    #[error(transparent)]
+    Dist(#[from] DistError),
     /// The whole-system tests could not be run.
     #[error(transparent)]
     System(#[from] NoSuchCase),
@@ -86,6 +90,10 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
     tally += timed("shipped files", progress, || shipped::check(&lab))?;
+    tally += timed("packages", progress, || {
+        let packages = dist::make(&lab, coherd::program, progress)?;
+        dist::check(&lab, &packages, progress)
+    })?;
     let counts = timed("conformance of coherd", progress, || {
         conformance::check(&lab, progress)
     })?;
@@ -108,7 +116,9 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
 
 /// As many targets at a time as there are processors: a target is one thread.
 fn fuzz(lab: &Lab, progress: &Progress, tally: &mut Tally) -> Result<(), FuzzError> {
-    let fuzzers = timed("fuzz targets", progress, || fuzz::build(lab, progress))?;
+    let fuzzers = timed("fuzz targets", progress, || {
+        fuzz::build(lab, Purpose::Smoke, progress)
+    })?;
     let targets = Mutex::new(Target::ALL.iter());
     let next = || targets.lock().ok()?.next().copied();
     let work = || -> Result<Vec<Outcome>, FuzzError> {
