@@ -60,6 +60,18 @@ pub struct Packages {
     pub rpm: PathBuf,
 }
 
+impl Packages {
+    /// Where [`make`] leaves them.
+    #[must_use]
+    pub fn of(lab: &Lab) -> Self {
+        let folder = lab.checkout().join(FOLDER);
+        Self {
+            deb: folder.join("coherd.deb"),
+            rpm: folder.join("coherd.rpm"),
+        }
+    }
+}
+
 /// Makes the packages of what is at `built`: [`crate::coherd::released`], or [`crate::coherd::program`] to try
 /// how packages are made.
 ///
@@ -86,10 +98,7 @@ pub fn make(
     write("third-party-licences.txt", licences::third_party(&graph)?)?;
     write("coherd.cdx.json", format!("{:#}\n", sbom::bill(&graph)))?;
 
-    let packages = Packages {
-        deb: folder.join("coherd.deb"),
-        rpm: folder.join("coherd.rpm"),
-    };
+    let packages = Packages::of(lab);
     let mut deb = Command::new(CARGO_DEB.ensure(lab, progress)?);
     deb.args(["--no-build", "--no-strip", "--quiet", "--package=coherd"])
         .arg("--output")
