@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 
 use clap::Args;
 
-use crate::coherd::program;
+use crate::coherd::released;
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
 
@@ -104,13 +104,13 @@ fn put(lab: &Lab) -> Result<PathBuf, GpuCheckError> {
     };
     fs::create_dir_all(&folder).map_err(failed(&folder))?;
     let (target, readme) = (folder.join(NAME), folder.join("README"));
-    fs::copy(lab.on_host(&program(NAME)), &target).map_err(failed(&target))?;
+    fs::copy(lab.on_host(&released(NAME)), &target).map_err(failed(&target))?;
     fs::write(&readme, README).map_err(failed(&readme))?;
     Ok(folder)
 }
 
 fn start(lab: &Lab, options: &[String]) -> Result<ExitStatus, GpuCheckError> {
-    lab.command(program(NAME))
+    lab.command(released(NAME))
         .args(options)
         .stdin(Stdio::null())
         .status()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::coherd;
 use crate::lab::{Lab, LabError, TARGET};
 
 /// What the loader calls it.
@@ -22,7 +23,7 @@ pub enum Profile {
     /// Test programs, beside which it is.
     Tests,
     /// Whole systems.
-    Release,
+    Systems,
 }
 
 impl Profile {
@@ -30,7 +31,7 @@ impl Profile {
     fn folder(self) -> PathBuf {
         Path::new(TARGET).join(match self {
             Self::Tests => "debug/deps",
-            Self::Release => "release",
+            Self::Systems => coherd::PROFILE,
         })
     }
 }

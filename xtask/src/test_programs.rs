@@ -13,17 +13,14 @@ use crate::libtest::{self, Results};
 use crate::test_layer::{self, Profile};
 use crate::vm::{Vm, VmError};
 
-/// Cargo's options for the tests in the lab: one set of packages and features, so that nothing is
-/// built twice.
-pub const OPTIONS: &[&str] = &[
-    "--package=coherd",
-    "--package=coherd-blob",
-    "--package=coherd-sync-c",
-    "--package=coherd-test-layer",
-    "--package=coherd-tests",
-    "--package=coherd-vulkan",
-    "--features=coherd/venus,coherd-tests/venus",
-];
+/// What there are tests of in the lab: one set of packages, so that nothing is built twice.
+pub const PACKAGES: &[&str] = &["--workspace", "--exclude=xtask"];
+
+/// The feature with which coherd is built in the lab.
+pub const WITH_VENUS: &str = "--features=coherd/venus,coherd-tests/venus";
+
+/// Cargo's options for the tests in the lab.
+pub const OPTIONS: &[&str] = &[PACKAGES[0], PACKAGES[1], WITH_VENUS];
 
 /// Why there are no test programs.
 #[derive(Debug, thiserror::Error)]

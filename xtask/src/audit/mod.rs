@@ -1,15 +1,17 @@
 //! What the released programs are made of, what for, and whether that is allowed.
 //!
 //! The rules are those of `deny.toml`, as cargo-deny reads it, and of `workspace.metadata.purposes`
-//! in the root manifest. They are checked here, because a build of cargo-deny takes longer than all
-//! that it would check; where it is installed, `cargo deny check bans licenses sources` says the
-//! same. Advisories need its database.
+//! in the root manifest. They are checked here on every machine; cargo-deny checks those that are
+//! its own once more where it can be had. Advisories need its database.
 
+mod cargo_deny;
 mod rules;
 mod tree;
 
+use std::io;
 use std::path::Path;
 
+pub use self::cargo_deny::check as cargo_deny;
 pub use self::rules::{Rules, RulesError};
 use crate::graph::{Graph, GraphError};
 
@@ -22,6 +24,9 @@ pub enum AuditError {
     /// There are no rules.
     #[error("cannot read the rules")]
     Rules(#[from] RulesError),
+    /// cargo-deny could not be started.
+    #[error("cannot start cargo-deny")]
+    Run(#[source] io::Error),
 }
 
 /// Prints the tree and what breaks the rules; `true` if nothing does.

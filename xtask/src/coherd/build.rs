@@ -7,8 +7,8 @@ use super::{CoherdError, failed, vulkan};
 use crate::lab::{Lab, TARGET};
 use crate::progress::Progress;
 
-/// Where cargo leaves what [`build`] builds, inside the lab and its guests.
-const RELEASE: &str = "release";
+/// The profile of what whole systems are made of, and the folder in which cargo leaves it.
+pub const PROFILE: &str = "lab";
 
 /// The daemon, its Vulkan layer and that of the tests, and the programs of guests.
 const PACKAGES: [&str; 5] = [
@@ -19,21 +19,40 @@ const PACKAGES: [&str; 5] = [
     "coherd-tests",
 ];
 
-/// Builds coherd with Venus, the Vulkan layers and the programs for guests, in release mode.
+/// What is released, and the folder in which cargo leaves it.
+const RELEASE: &str = "release";
+const RELEASED: [&str; 2] = ["coherd", "coherd-layer"];
+
+/// Builds coherd with Venus, the Vulkan layers and the programs for guests, nearly as they are
+/// released.
 ///
 /// # Errors
 /// [`CoherdError::Build`], with the compiler's output on standard error.
 pub fn build(lab: &Lab, progress: &Progress) -> Result<(), CoherdError> {
     progress.say("building coherd with Venus, and the guest's programs, in the lab");
+    compile(lab, PROFILE, &PACKAGES, progress)?;
+    vulkan::build(lab)
+}
+
+/// Builds what is released, as it is released.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_release(lab: &Lab, progress: &Progress) -> Result<(), CoherdError> {
+    progress.say("building the release in the lab");
+    compile(lab, RELEASE, &RELEASED, progress)
+}
+
+fn compile(
+    lab: &Lab,
+    profile: &str,
+    packages: &[&str],
+    progress: &Progress,
+) -> Result<(), CoherdError> {
     lab.fetch_crates()?;
-    let mut cargo = lab.cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "--features",
-        "coherd/venus",
-    ]);
-    PACKAGES.iter().for_each(|name| {
+    let mut cargo = lab.cargo(&["build", "--quiet", "--profile", profile]);
+    cargo.args(["--features", "coherd/venus"]);
+    packages.iter().for_each(|name| {
         cargo.args(["--package", name]);
     });
     let _waiting = progress.waiting("compiling");
@@ -41,14 +60,20 @@ pub fn build(lab: &Lab, progress: &Progress) -> Result<(), CoherdError> {
         .stdin(Stdio::null())
         .status()
         .map_err(failed("start cargo in the lab"))?;
-    if !built.success() {
-        return Err(CoherdError::Build("cargo build"));
+    match built.success() {
+        true => Ok(()),
+        false => Err(CoherdError::Build("cargo build")),
     }
-    vulkan::build(lab)
 }
 
 /// Path of a program that [`build`] built, the same inside the lab and in its guests.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
+    Path::new(TARGET).join(PROFILE).join(name)
+}
+
+/// Path of a program or a library of the release, as [`program`].
+#[must_use]
+pub fn released(name: &str) -> PathBuf {
     Path::new(TARGET).join(RELEASE).join(name)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-pub use self::build::{build, program};
+pub use self::build::{PROFILE, build, build_release, program, released};
 pub use self::vulkan::Vulkan;
 use crate::lab::{Lab, LabError};
 

@@ -24,7 +24,7 @@ impl Vulkan {
             Self::Host => Vec::new(),
             Self::Exporting => vec![("LD_PRELOAD", standin())],
             Self::Incoherent => vec![
-                ("VK_ADD_LAYER_PATH", test_layer::folder(Profile::Release)),
+                ("VK_ADD_LAYER_PATH", test_layer::folder(Profile::Systems)),
                 ("VK_INSTANCE_LAYERS", test_layer::NAME.into()),
             ],
         }
@@ -38,7 +38,7 @@ fn standin() -> PathBuf {
 
 /// Makes what cargo does not build.
 pub(super) fn build(lab: &Lab) -> Result<(), CoherdError> {
-    test_layer::install(lab, Profile::Release)?;
+    test_layer::install(lab, Profile::Systems)?;
     let built = lab
         .command("gcc")
         .args([

@@ -108,13 +108,7 @@ pub fn run(args: &DemoArgs, progress: &Progress) -> Result<(), DemoError> {
     };
     let daemon = Coherd::start(&lab, vulkan, &arguments)?;
     progress.say("coherd is ready; booting a guest under QEMU");
-    let vm = Vm::builder(&lab)
-        .gpu_socket(daemon.socket())
-        .start(progress)?;
-    {
-        let _waiting = progress.waiting("booting the guest");
-        vm.wait_ready(BOOT)?;
-    }
+    let vm = boot(&lab, daemon.socket(), progress)?;
     progress.say(&format!("the guest is up ({:?})", vm.accel()));
 
     let device = show_device(&vm, &output, progress)?;
@@ -131,6 +125,45 @@ pub fn run(args: &DemoArgs, progress: &Progress) -> Result<(), DemoError> {
     Ok(())
 }
 
+/// Has a guest draw the film with the GPU that listens at `socket`, and tells with which device and
+/// how fast.
+///
+/// # Errors
+/// See [`DemoError`].
+pub fn draw(lab: &Lab, socket: &Path, progress: &Progress) -> Result<String, DemoError> {
+    let vm = boot(lab, socket, progress)?;
+    let film = Scene {
+        keep: false,
+        ..Scene::FILM
+    };
+    let report = workload::scene(&vm, Driver::Coherd, &film, progress)?;
+    let name = device_name(&report)?;
+    vm.stop();
+    let (frames, median) = (film.frames, median(&report));
+    Ok(format!("{name}: {frames} frames, {median} us each"))
+}
+
+fn boot(lab: &Lab, socket: &Path, progress: &Progress) -> Result<Vm, DemoError> {
+    let vm = Vm::builder(lab).gpu_socket(socket).start(progress)?;
+    let _waiting = progress.waiting("booting the guest");
+    vm.wait_ready(BOOT)?;
+    Ok(vm)
+}
+
+/// What a scene was drawn with, which has to be coherd.
+fn device_name(report: &Value) -> Result<String, DemoError> {
+    let name = report["device"]["name"].as_str().unwrap_or_default();
+    match name.starts_with(VENUS) {
+        true => Ok(name.to_owned()),
+        false => Err(DemoError::WrongDevice(name.to_owned())),
+    }
+}
+
+/// Microseconds a frame.
+fn median(report: &Value) -> u64 {
+    report["time_us"]["median"].as_u64().unwrap_or(0)
+}
+
 /// Runs `vulkaninfo`, keeps its output, prints what matters and returns the device's name.
 fn show_device(vm: &Vm, output: &Path, progress: &Progress) -> Result<String, DemoError> {
     progress.say("running vulkaninfo in the guest");
@@ -141,10 +174,7 @@ fn show_device(vm: &Vm, output: &Path, progress: &Progress) -> Result<String, De
     let scene = workload::scene(vm, Driver::Coherd, &Scene::QUICK, progress)?;
     let device = &scene["device"];
     let text = |key: &str| device[key].as_str().unwrap_or_default().to_owned();
-    let name = text("name");
-    if !name.starts_with(VENUS) {
-        return Err(DemoError::WrongDevice(name));
-    }
+    let name = device_name(&scene)?;
     println!("device:      {name}");
     println!("API version: {}", text("api_version"));
     println!(
@@ -179,7 +209,6 @@ fn measure(vm: &Vm, output: &Path, progress: &Progress) -> Result<Table, DemoErr
     let ours = workload::scene(vm, Driver::Coherd, &Scene::FILM, progress)?;
     film::write(vm.share(), &Scene::FILM, output)?;
     let alone = workload::scene(vm, Driver::Lavapipe, &Scene::ALONE, progress)?;
-    let median = |report: &Value| report["time_us"]["median"].as_u64().unwrap_or(0);
     table.add_time("frame of our scene, ms", median(&ours), median(&alone));
     Ok(table)
 }

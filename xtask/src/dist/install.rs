@@ -1,26 +1,28 @@
 //! Packages in use.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{DistError, io};
+use crate::demo;
+use crate::explain::one_line;
 use crate::lab::{Lab, SOURCE};
+use crate::progress::Progress;
 use crate::tally::Tally;
 
-const SCRIPT: &str = include_str!("install.sh");
+const FRESH: &str = include_str!("fresh.sh");
+const INSTALL: &str = include_str!("install.sh");
+const BOOT: &str = include_str!("boot.sh");
 
-/// How long the installation and each answer may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The status of a script that this machine cannot run.
+const IMPOSSIBLE: i32 = 77;
+
+/// How long it may take until a VMM can connect.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks whether the socket is there.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// GET_FEATURES of vhost-user, and the bytes of its answer.
-const GET_FEATURES: [u32; 3] = [1, 1, 0];
-const ANSWER: usize = 20;
 
 /// What `rpm` has to find in the package.
 const FILES: [&str; 8] = [
@@ -34,47 +36,69 @@ const FILES: [&str; 8] = [
     "/etc/coherd/coherd.toml",
 ];
 
-/// Has the .deb installed, used by a VMM through a socket of systemd's, and removed.
-pub fn deb(lab: &Lab, deb: &Path, tally: &mut Tally) -> Result<(), DistError> {
-    let inside = Path::new(SOURCE).join(deb.strip_prefix(lab.checkout()).unwrap_or(deb));
-    let mut script = lab
-        .command("sh")
-        .args(["-c", SCRIPT, "install.sh"])
-        .arg(inside)
-        .arg(lab.run_dir())
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(io("start a shell in the lab"))?;
-    let socket = lab.run_dir().join("gpu.sock");
-    let served = is_served(&socket, &mut script);
-    let ended = script.wait().map_err(io("wait for the shell"))?;
-    report(".deb installs and leaves nothing", ended.success(), tally);
-    report(
-        "installed coherd serves a socket of systemd's",
-        served,
-        tally,
-    );
-    println!("SKIPPED: the units start: init is not systemd in the lab");
-    tally.skipped += 1;
+/// Has the .deb installed, used by the demonstration's guest through a socket of systemd's, and
+/// removed; then the same with the units, under a systemd of their own.
+pub fn deb(lab: &Lab, deb: &Path, progress: &Progress, tally: &mut Tally) -> Result<(), DistError> {
+    let copy = Copy { lab, deb, progress };
+    let (status, drawn) = copy.run(INSTALL, "gpu.sock")?;
+    report(".deb installs and leaves nothing", status.success(), tally);
+    report("installed coherd draws for the demo's guest", drawn, tally);
+    let (status, drawn) = copy.run(BOOT, "units/vm.sock")?;
+    if status.code() == Some(IMPOSSIBLE) {
+        println!("SKIPPED: units under systemd: this machine boots none in a namespace, see above");
+        tally.skipped += 1;
+        return Ok(());
+    }
+    report("units start, stop and are removed", status.success(), tally);
+    report("coherd@.service draws for the demo's guest", drawn, tally);
     Ok(())
 }
 
-/// Whether the program behind the socket answers as a vhost-user back-end.
-fn is_served(socket: &Path, script: &mut Child) -> bool {
+/// Fresh copies of the lab, in which the package is used.
+struct Copy<'a> {
+    lab: &'a Lab,
+    deb: &'a Path,
+    progress: &'a Progress,
+}
+
+impl Copy<'_> {
+    /// Runs a script in one, and a guest on the socket that it leaves at `socket` in the folder it
+    /// shares. Returns how the script ended and whether the guest drew.
+    fn run(&self, script: &str, socket: &str) -> Result<(ExitStatus, bool), DistError> {
+        let Self { lab, deb, progress } = *self;
+        let inside = Path::new(SOURCE).join(deb.strip_prefix(lab.checkout()).unwrap_or(deb));
+        let mut child = lab
+            .command("sh")
+            .args(["-c", &format!("{FRESH}\n{script}"), "sh"])
+            .arg(inside)
+            .arg(lab.run_dir())
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(io("start a shell in the lab"))?;
+        let socket = lab.run_dir().join(socket);
+        let drawn = appears(&socket, &mut child) && {
+            let drawn = demo::draw(lab, &socket, progress);
+            match &drawn {
+                Ok(what) => println!("{what}"),
+                Err(error) => println!("{}", one_line(error)),
+            }
+            drawn.is_ok()
+        };
+        let ended = child.wait().map_err(io("wait for the shell"))?;
+        Ok((ended, drawn))
+    }
+}
+
+/// Whether there is a socket before the script ends.
+fn appears(socket: &Path, script: &mut Child) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline && matches!(script.try_wait(), Ok(None)) {
-        if let Ok(stream) = UnixStream::connect(socket) {
-            return answers(stream).is_ok();
+        if socket.exists() {
+            return true;
         }
         thread::sleep(PAUSE);
     }
     false
-}
-
-fn answers(mut stream: UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(&GET_FEATURES.map(u32::to_ne_bytes).concat())?;
-    stream.read_exact(&mut [0; ANSWER])
 }
 
 /// Has `rpm` read the .rpm.

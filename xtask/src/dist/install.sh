@@ -1,20 +1,7 @@
-# Installs a .deb in a fresh copy of the lab, uses it and removes it: install.sh DEB FOLDER
-# In FOLDER, which host and copy share, a VMM is waited for at gpu.sock.
-set -eu
-deb=$1
-shared=$2
+# Installs a .deb in the copy, uses it and removes it. A VMM is waited for at gpu.sock in FOLDER.
 
-fresh=/tmp/fresh
-mkdir "$fresh"
-mount -t tmpfs tmpfs "$fresh"
-mkdir "$fresh/upper" "$fresh/work" "$fresh/root"
-root=$fresh/root
-mount -t overlay overlay -o "lowerdir=/lab-root,upperdir=$fresh/upper,workdir=$fresh/work" "$root"
-mount --rbind /proc "$root/proc"
-mount --rbind /dev "$root/dev"
 mkdir -p "$root$shared"
 mount --bind "$shared" "$root$shared"
-cp "$deb" "$root/tmp/coherd.deb"
 
 files() {
     # dpkg's, ldconfig's and systemd's own books are theirs to keep.
@@ -22,20 +9,18 @@ files() {
         -o -path ./var/log -o -path ./run -o -path ./tmp \) -prune -o -print | sort)
 }
 
-step() { echo "--- $*"; }
-
 files >"$fresh/before"
 step install
-chroot "$root" dpkg -i /tmp/coherd.deb
+inside dpkg -i /tmp/coherd.deb
 step run
-chroot "$root" coherd --version
-chroot "$root" coherd --print-capabilities | grep -q '"type": "gpu"'
-chroot "$root" coherd --check-config --config /etc/coherd/coherd.toml
+inside coherd --version
+inside coherd --print-capabilities | grep -q '"type": "gpu"'
+inside coherd --check-config --config /etc/coherd/coherd.toml
 step units
-chroot "$root" systemd-analyze verify --man=no \
+inside systemd-analyze verify --man=no \
     coherd@vm.socket coherd@vm.service coherd.slice 2>&1 | tee "$fresh/complaints"
 test ! -s "$fresh/complaints"
-chroot "$root" getent group kvm render >/dev/null
+inside getent group kvm render >/dev/null
 step documents
 for file in man/man1/coherd.1.gz man/man5/coherd.toml.5.gz bash-completion/completions/coherd \
     fish/vendor_completions.d/coherd.fish zsh/vendor-completions/_coherd \
@@ -44,11 +29,11 @@ for file in man/man1/coherd.1.gz man/man5/coherd.toml.5.gz bash-completion/compl
     ls "$root/usr/share/$file"
 done
 step socket activation
-chroot "$root" systemd-socket-activate --listen="$shared/gpu.sock" --fdname=vhost-user \
-    coherd --config /etc/coherd/coherd.toml --renderer 2d
+inside systemd-socket-activate --listen="$shared/gpu.sock" --fdname=vhost-user \
+    coherd --config /etc/coherd/coherd.toml
 rm "$shared/gpu.sock"
 step remove
-chroot "$root" dpkg -r coherd
+inside dpkg -r coherd
 files >"$fresh/removed"
 left=$(comm -13 "$fresh/before" "$fresh/removed" | grep -v '^./etc/coherd\(/coherd.toml\)\?$' || :)
 if [ -n "$left" ]; then
@@ -56,7 +41,7 @@ if [ -n "$left" ]; then
     exit 1
 fi
 step purge
-chroot "$root" dpkg -P coherd
+inside dpkg -P coherd
 files >"$fresh/purged"
 # Groups stay, as files on the disk may belong to them.
 diff "$fresh/before" "$fresh/purged"

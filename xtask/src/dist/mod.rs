@@ -6,18 +6,17 @@ mod licences;
 mod sbom;
 mod tools;
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use self::tools::{CARGO_DEB, CARGO_GENERATE_RPM};
-use crate::coherd;
 use crate::graph::{Graph, GraphError};
-use crate::lab::Lab;
+use crate::lab::{Lab, SOURCE, TARGET};
 use crate::progress::Progress;
 use crate::tally::Tally;
+use crate::test_programs;
 
 /// Where everything is gathered, in the checkout. The packages' metadata in `daemon/Cargo.toml`
 /// names it too.
@@ -37,8 +36,11 @@ pub enum DistError {
         source: io::Error,
     },
     /// A program failed, and has said why.
-    #[error("{0} failed for {1}")]
-    Failed(&'static str, String),
+    #[error("{0} failed")]
+    Failed(&'static str),
+    /// A program that makes packages could not be built; the compiler has said why.
+    #[error("{0} does not build")]
+    Tool(String),
     /// What is in it could not be found out.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -58,28 +60,36 @@ pub struct Packages {
     pub rpm: PathBuf,
 }
 
-/// Makes the packages of what [`coherd::build`] built.
+impl Packages {
+    /// Where [`make`] leaves them.
+    #[must_use]
+    pub fn of(lab: &Lab) -> Self {
+        let folder = lab.checkout().join(FOLDER);
+        Self {
+            deb: folder.join("coherd.deb"),
+            rpm: folder.join("coherd.rpm"),
+        }
+    }
+}
+
+/// Makes the packages of what is at `built`: [`crate::coherd::released`], or [`crate::coherd::program`] to try
+/// how packages are made.
 ///
 /// # Errors
 /// See [`DistError`].
-pub fn make(lab: &Lab, progress: &Progress) -> Result<Packages, DistError> {
+pub fn make(
+    lab: &Lab,
+    built: fn(&str) -> PathBuf,
+    progress: &Progress,
+) -> Result<Packages, DistError> {
     let checkout = lab.checkout();
     let folder = checkout.join(FOLDER);
     fs::create_dir_all(&folder).map_err(io("make the folder target/dist"))?;
     for name in BUILT {
-        let built = lab.on_host(&coherd::program(name));
+        let built = lab.on_host(&built(name));
         fs::copy(&built, folder.join(name)).map_err(io(format!("copy {}", built.display())))?;
     }
-    run(Command::new("cargo")
-        .args([
-            "run",
-            "--quiet",
-            "--package=coherd",
-            "--example=documents",
-            "--",
-        ])
-        .arg(&folder)
-        .current_dir(checkout))?;
+    documents(lab)?;
     let graph = Graph::load(checkout)?;
     let write = |name: &str, text: String| {
         fs::write(folder.join(name), text).map_err(io(format!("write {name}")))
@@ -88,53 +98,59 @@ pub fn make(lab: &Lab, progress: &Progress) -> Result<Packages, DistError> {
     write("third-party-licences.txt", licences::third_party(&graph)?)?;
     write("coherd.cdx.json", format!("{:#}\n", sbom::bill(&graph)))?;
 
-    let packages = Packages {
-        deb: folder.join("coherd.deb"),
-        rpm: folder.join("coherd.rpm"),
-    };
-    run(Command::new(CARGO_DEB.ensure(lab, progress)?)
-        .args([
-            "--no-build",
-            "--no-strip",
-            "--quiet",
-            "--package=coherd",
-            "--output",
-        ])
+    let packages = Packages::of(lab);
+    let mut deb = Command::new(CARGO_DEB.ensure(lab, progress)?);
+    deb.args(["--no-build", "--no-strip", "--quiet", "--package=coherd"])
+        .arg("--output")
         .arg(&packages.deb)
-        .current_dir(checkout))?;
-    run(Command::new(CARGO_GENERATE_RPM.ensure(lab, progress)?)
-        .args(["--package=daemon", "--auto-req=disabled", "--output"])
+        .current_dir(checkout);
+    run("cargo-deb", &mut deb)?;
+    let mut rpm = Command::new(CARGO_GENERATE_RPM.ensure(lab, progress)?);
+    rpm.args(["--package=daemon", "--auto-req=disabled", "--output"])
         .arg(&packages.rpm)
-        .current_dir(checkout))?;
+        .current_dir(checkout);
+    run("cargo-generate-rpm", &mut rpm)?;
     Ok(packages)
 }
 
-/// Looks into both packages, and has the .deb installed in a fresh copy of the lab, used, and removed.
+/// Has the manuals and the completions written by the program's own description of its options. As
+/// an example it is built with the tests.
+fn documents(lab: &Lab) -> Result<(), DistError> {
+    const NAME: &str = "documents";
+    let build = ["build", "--quiet", "--example", NAME];
+    let mut build = lab.cargo(&build);
+    run(
+        "the build of the documents",
+        build.args(test_programs::OPTIONS),
+    )?;
+    let target = Path::new(TARGET).join("debug/examples");
+    let mut write = lab.command(target.join(NAME));
+    run(
+        "the writer of the documents",
+        write.arg(Path::new(SOURCE).join(FOLDER)),
+    )
+}
+
+/// Looks into both packages, and has the .deb installed in fresh copies of the lab, used by a guest,
+/// and removed. The guest's programs have to be built ([`crate::coherd::build`]).
 ///
 /// # Errors
 /// See [`DistError`]; a check that fails is counted.
-pub fn check(lab: &Lab, packages: &Packages) -> Result<Tally, DistError> {
+pub fn check(lab: &Lab, packages: &Packages, progress: &Progress) -> Result<Tally, DistError> {
     let mut tally = Tally::default();
-    install::deb(lab, &packages.deb, &mut tally)?;
+    install::deb(lab, &packages.deb, progress, &mut tally)?;
     install::rpm(lab, &packages.rpm, &mut tally)?;
     Ok(tally)
 }
 
-fn run(command: &mut Command) -> Result<(), DistError> {
-    let program = command.get_program().to_string_lossy().into_owned();
+/// Runs a program that does `what`.
+fn run(what: &'static str, command: &mut Command) -> Result<(), DistError> {
     let status = command
         .stdin(Stdio::null())
         .status()
-        .map_err(io(format!("start {program}")))?;
+        .map_err(io(format!("start {what}")))?;
     match status.success() {
         true => Ok(()),
-        false => Err(DistError::Failed("a program", name_of(&program))),
+        false => Err(DistError::Failed(what)),
     }
-}
-
-fn name_of(program: &str) -> String {
-    let name = Path::new(program).file_name();
-    name.unwrap_or(OsStr::new(program))
-        .to_string_lossy()
-        .into_owned()
 }

@@ -42,11 +42,29 @@ impl Fuzzers {
     }
 }
 
+/// What the targets are built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To look for inputs as fast as can be.
+    Search,
+    /// To run those that are known and a few more: done sooner than built for a search.
+    Smoke,
+}
+
+impl Purpose {
+    fn opt_level(self) -> &'static str {
+        match self {
+            Self::Search => "3",
+            Self::Smoke => "1",
+        }
+    }
+}
+
 /// Builds every target.
 ///
 /// # Errors
 /// [`FuzzError::Build`], with the compiler's output on standard error.
-pub fn build(lab: &Lab, progress: &Progress) -> Result<Fuzzers, FuzzError> {
+pub fn build(lab: &Lab, purpose: Purpose, progress: &Progress) -> Result<Fuzzers, FuzzError> {
     progress.say("building the fuzz targets in the lab");
     lab.fetch_crates()?;
     let folder = Path::new(TARGET).join("fuzz");
@@ -59,6 +77,7 @@ pub fn build(lab: &Lab, progress: &Progress) -> Result<Fuzzers, FuzzError> {
         .arg("--target-dir")
         .arg(&folder)
         .env("RUSTFLAGS", FLAGS.join(" "))
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", purpose.opt_level())
         // Sanitizers are not stable; the compiler and the library that they need are.
         .env("RUSTC_BOOTSTRAP", "1")
         .stdin(Stdio::null())

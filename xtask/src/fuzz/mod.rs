@@ -14,7 +14,7 @@ use self::session::Session;
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
 
-pub use self::build::{Fuzzers, build};
+pub use self::build::{Fuzzers, Purpose, build};
 pub use self::session::Outcome;
 pub use self::target::Target;
 
@@ -70,7 +70,7 @@ fn failed(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> FuzzError
 /// See [`FuzzError`]; an input that a target fails is the exit code.
 pub fn run(args: &FuzzArgs, progress: &Progress) -> Result<ExitCode, FuzzError> {
     let lab = Lab::ensure(progress)?;
-    let fuzzers = build(&lab, progress)?;
+    let fuzzers = build(&lab, Purpose::Search, progress)?;
     let targets = match args.targets.as_slice() {
         [] => &Target::ALL,
         named => named,

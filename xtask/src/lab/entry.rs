@@ -113,6 +113,22 @@ impl<'lab> Entry<'lab> {
         command
     }
 
+    /// Cargo inside the lab, on this checkout, with its own target folder and the host's downloaded crates.
+    #[must_use]
+    pub fn cargo<S: AsRef<OsStr>>(self, arguments: &[S]) -> Command {
+        // Cargo would find its subcommand among rustup's proxies in the host's CARGO_HOME, and they have no rustup here.
+        let program = match arguments.first().map(AsRef::as_ref) {
+            Some(name) if name == "clippy" => "cargo-clippy",
+            Some(name) if name == "fmt" => "cargo-fmt",
+            _ => "cargo",
+        };
+        let mut command = self.command(program);
+        // A second build is rare here, and what it would need takes a third of the disk. All builds
+        // have to agree, or each makes everything anew.
+        command.args(arguments).env("CARGO_INCREMENTAL", "0");
+        command
+    }
+
     fn mount(mut self, option: &str, host: &Path, inside: &Path) -> Self {
         self.arguments
             .extend([option.into(), host.into(), inside.into()]);

@@ -146,18 +146,10 @@ impl Lab {
         crates::fetch(&self.checkout)
     }
 
-    /// Cargo inside the lab, on this checkout, with its own target folder and the host's downloaded crates.
+    /// Cargo inside the lab; see [`Entry::cargo`].
     #[must_use]
     pub fn cargo<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        // Cargo would find its subcommand among rustup's proxies in the host's CARGO_HOME, and they have no rustup here.
-        let program = match arguments.first().map(AsRef::as_ref) {
-            Some(name) if name == "clippy" => "cargo-clippy",
-            Some(name) if name == "fmt" => "cargo-fmt",
-            _ => "cargo",
-        };
-        let mut command = self.command(program);
-        command.args(arguments);
-        command
+        self.view().cargo(arguments)
     }
 }
 

@@ -2,13 +2,19 @@
 
 mod cargo;
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::thread::{self, ScopedJoinHandle, available_parallelism};
 use std::time::Instant;
 
 use self::cargo::{CargoError, Step};
+use crate::audit::{self, AuditError};
 use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
+use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
-use crate::fuzz::{self, FuzzError, Target};
+use crate::fuzz::{self, FuzzError, Outcome, Purpose, Target};
 use crate::lab::{Lab, LabError};
 use crate::progress::Progress;
 use crate::shipped::{self, ShippedError};
@@ -25,6 +31,9 @@ pub enum TestError {
     /// The lab does not work.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// Dependencies could not be checked.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// coherd could not be built in the lab.
     #[error(transparent)]
     Coherd(#[from] CoherdError),
@@ -43,6 +52,9 @@ pub enum TestError {
     /// Shipped files could not be checked.
     #[error(transparent)]
     Shipped(#[from] ShippedError),
+    /// The packages could not be made or tried.
+    #[error(transparent)]
+    Dist(#[from] DistError),
     /// The whole-system tests could not be run.
     #[error(transparent)]
     System(#[from] NoSuchCase),
@@ -54,13 +66,21 @@ pub enum TestError {
 /// See [`TestError`].
 pub fn run(progress: &Progress) -> Result<bool, TestError> {
     let mut tally = Tally::default();
-    for step in Step::ON_HOST {
-        timed(step.name, progress, || step.run_on_host(&mut tally))?;
-    }
-    let lab = Lab::ensure(progress)?;
+    let lab = thread::scope(|scope| {
+        // Of the two processors that it takes at least, this needs one.
+        let lab = scope.spawn(|| timed("the lab", progress, || Lab::ensure(progress)));
+        for step in Step::ON_HOST {
+            timed(step.name, progress, || step.run_on_host(&mut tally))?;
+        }
+        let lab = lab.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok::<_, TestError>(lab?)
+    })?;
     print!("{}", lab.versions());
     lab.fetch_crates()?;
     test_layer::install(&lab, Profile::Tests)?;
+    tally += timed("cargo-deny", progress, || {
+        audit::cargo_deny(lab.checkout(), &lab.cache().join("tools"))
+    })?;
     for step in Step::IN_LAB {
         timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
     }
@@ -70,6 +90,10 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
     tally += timed("shipped files", progress, || shipped::check(&lab))?;
+    tally += timed("packages", progress, || {
+        let packages = dist::make(&lab, coherd::program, progress)?;
+        dist::check(&lab, &packages, progress)
+    })?;
     let counts = timed("conformance of coherd", progress, || {
         conformance::check(&lab, progress)
     })?;
@@ -90,17 +114,39 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     Ok(tally.failed == 0)
 }
 
+/// As many targets at a time as there are processors: a target is one thread.
 fn fuzz(lab: &Lab, progress: &Progress, tally: &mut Tally) -> Result<(), FuzzError> {
-    let fuzzers = fuzz::build(lab, progress)?;
-    for target in Target::ALL {
-        let outcome = timed(target.name(), progress, || {
-            fuzz::smoke(lab, &fuzzers, target, FUZZ)
-        })?;
-        *match outcome.is_clean() {
-            true => &mut tally.passed,
-            false => &mut tally.failed,
-        } += 1;
-        println!("{outcome}");
+    let fuzzers = timed("fuzz targets", progress, || {
+        fuzz::build(lab, Purpose::Smoke, progress)
+    })?;
+    let targets = Mutex::new(Target::ALL.iter());
+    let next = || targets.lock().ok()?.next().copied();
+    let work = || -> Result<Vec<Outcome>, FuzzError> {
+        let mut outcomes = Vec::new();
+        while let Some(target) = next() {
+            let name = target.name();
+            outcomes.push(timed(name, progress, || {
+                fuzz::smoke(lab, &fuzzers, target, FUZZ)
+            })?);
+        }
+        Ok(outcomes)
+    };
+    let workers = available_parallelism().map_or(1, NonZero::get);
+    let done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(ScopedJoinHandle::join);
+        joined
+            .map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    for outcomes in done {
+        for outcome in outcomes? {
+            *match outcome.is_clean() {
+                true => &mut tally.passed,
+                false => &mut tally.failed,
+            } += 1;
+            println!("{outcome}");
+        }
     }
     Ok(())
 }
