@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod device;
+pub mod dirty_log;
 pub mod exit;
 pub mod explain;
 pub mod guest_pat;

@@ -143,6 +143,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         window_size: settings.window_size,
         quotas: settings.quotas,
         memory_slots: settings.mem_slots,
+        dirty_log: settings.dirty_log,
         outputs: settings.device_outputs()?,
         mapping_types,
         hangs: settings.hangs,

@@ -6,9 +6,14 @@ use coherd_protocol::gpu::wire::MemEntry;
 use coherd_protocol::state;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
+use crate::dirty_log::RegionLog;
+
+/// Guest RAM. What is written to it is logged where the front-end wants that.
+pub type Ram = GuestMemoryMmap<RegionLog>;
+
 /// Guest RAM at one moment. Whoever holds it keeps its pages mapped, also after the VMM has
 /// replaced the memory table.
-pub type GuestMemory = Arc<GuestMemoryMmap>;
+pub type GuestMemory = Arc<Ram>;
 
 /// One range, and where it begins among the bytes of all.
 #[derive(Clone, Copy, Debug)]

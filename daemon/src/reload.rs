@@ -83,6 +83,7 @@ impl Reloader {
             ("render-node", wanted.render_node != running.render_node),
             ("window-size", wanted.window_size != running.window_size),
             ("mem-slots", wanted.mem_slots != running.mem_slots),
+            ("dirty-log", wanted.dirty_log != running.dirty_log),
             (
                 "outputs",
                 wanted.outputs.is_some_and(|count| count != outputs),

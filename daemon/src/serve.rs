@@ -85,6 +85,8 @@ pub struct Options {
     pub quotas: Quotas,
     /// Offer CONFIGURE_MEM_SLOTS.
     pub memory_slots: bool,
+    /// Offer the log of written pages.
+    pub dirty_log: bool,
     /// Outputs, and the displays on them.
     pub outputs: Outputs,
     /// Decides how blobs are mapped; shared with renderers that have to know.
@@ -101,6 +103,7 @@ impl Default for Options {
             window_size: 4 << 30,
             quotas: Quotas::default(),
             memory_slots: false,
+            dirty_log: false,
             outputs: Outputs::default(),
             mapping_types: Arc::default(),
             hangs: HangPolicy::default(),
@@ -253,6 +256,7 @@ impl Daemon {
             config,
             window_size: options.window_size,
             memory_slots: options.memory_slots,
+            dirty_log: options.dirty_log,
         };
         Ok(Self {
             offer,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Once};
 use coherd::mapping_type::{MappingTypes, Policies};
 use coherd::renderer::blob_context::gpu::Gpu as BlobGpu;
 use coherd::renderer::blob_context::{BlobContexts, Vulkan};
-use coherd::serve::Options;
+use coherd::serve::{Options, RendererFactory};
 use coherd_blob::MismatchPolicy;
 
 use crate::driver::{BlobProgram, Gpu};
@@ -58,10 +58,7 @@ impl BlobRig {
     ) -> Result<Self, RigError> {
         options.mapping_types.set_policies(policies);
         let types: Arc<MappingTypes> = Arc::clone(&options.mapping_types);
-        let gpu = Arc::clone(gpu);
-        let factory =
-            Box::new(move |fences| Ok(Box::new(BlobContexts::new(gpu, types, fences)) as Box<_>));
-        let (server, stream) = Server::pair(options, factory)?;
+        let (server, stream) = Server::pair(options, factory(gpu, &types))?;
         let frontend = Frontend::from_stream(stream, Config::new(flavour))?;
         frontend.start()?;
         let mut gpu = Gpu::new(&frontend)?;
@@ -84,6 +81,12 @@ impl BlobRig {
         self.server.finish()?;
         fault.map_or(Ok(()), |fault| Err(RigError::Fault(fault)))
     }
+}
+
+/// Makes a renderer that has blob contexts and nothing else, which allocate from `gpu`.
+pub fn factory<G: BlobGpu>(gpu: &Arc<G>, types: &Arc<MappingTypes>) -> RendererFactory {
+    let (gpu, types) = (Arc::clone(gpu), Arc::clone(types));
+    Box::new(move |fences| Ok(Box::new(BlobContexts::new(gpu, types, fences)) as Box<_>))
 }
 
 /// A Vulkan device; `None`, and a line about it, where there is none and none is required.

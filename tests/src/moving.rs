@@ -4,12 +4,11 @@ use std::io::{Seek, Write};
 use std::sync::Arc;
 
 use coherd::mapping_type::Policies;
-use coherd::renderer::blob_context::BlobContexts;
 use coherd::renderer::blob_context::gpu::Gpu as BlobGpu;
 use coherd::serve::Options;
 use coherd_blob::MismatchPolicy;
 
-use crate::blob_rig::BlobRig;
+use crate::blob_rig::{BlobRig, factory};
 use crate::frontend::{Config, Flavour, Frontend};
 use crate::rig::{RigError, Server};
 
@@ -103,9 +102,7 @@ impl Moving {
         let policies = Policies::all(MismatchPolicy::Warn);
         options.mapping_types.set_policies(policies);
         let types = Arc::clone(&options.mapping_types);
-        let gpu = Arc::clone(gpu);
-        let factory =
-            Box::new(move |fences| Ok(Box::new(BlobContexts::new(gpu, types, fences)) as Box<_>));
+        let factory = factory(gpu, &types);
         let (server, stream) = match way {
             Way::VhostUser => Server::pair(options, factory)?,
             Way::File => {

@@ -89,6 +89,11 @@ pub struct Given {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub mem_slots: Option<bool>,
 
+    /// Log for the VMM which pages of the guest's memory coherd writes, so that the VMM can move the
+    /// guest while it runs. Not for QEMU, which would leave the GPU's state behind
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub dirty_log: Option<bool>,
+
     /// What to do with GPU memory that the guest would not access as it is told: warn in the log,
     /// refuse to map it, or prefer-cached, that is allocate cached memory instead where possible,
     /// else refuse what is certainly wrong and warn of the rest [default: prefer-cached for memory
@@ -143,6 +148,7 @@ impl Given {
             quota: [file.quota, self.quota].concat(),
             context_quota: [file.context_quota, self.context_quota].concat(),
             mem_slots: self.mem_slots.or(file.mem_slots),
+            dirty_log: self.dirty_log.or(file.dirty_log),
             on_type_mismatch: self.on_type_mismatch.or(file.on_type_mismatch),
             hang_timeout: self.hang_timeout.or(file.hang_timeout),
             on_hang: self.on_hang.or(file.on_hang),

@@ -89,6 +89,8 @@ pub struct Settings {
     pub window_size: u64,
     /// Offer memory slots.
     pub mem_slots: bool,
+    /// Offer the log of written pages.
+    pub dirty_log: bool,
     /// What to do where memory types do not agree.
     pub type_mismatch: Policies,
     /// What is done about work that the GPU does not get done.
@@ -160,6 +162,7 @@ impl Settings {
             render_node: given.render_node,
             window_size: given.window_size.map_or(default.window_size, |size| size.0),
             mem_slots: given.mem_slots.unwrap_or(default.memory_slots),
+            dirty_log: given.dirty_log.unwrap_or(default.dirty_log),
             type_mismatch: given
                 .on_type_mismatch
                 .map_or_else(Policies::default, Policies::all),

@@ -47,6 +47,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         display = ["1920x1080", "800x600"]
         outputs = 4
         mem-slots = true
+        dirty-log = true
         on-type-mismatch = "refuse"
         log-level = "warn"
         [quota]
@@ -68,6 +69,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         "--display=800x600",
         "--outputs=4",
         "--mem-slots",
+        "--dirty-log",
         "--on-type-mismatch=refuse",
         "--log-level=warn",
         "--quota=mappings=100",
@@ -78,6 +80,7 @@ fn file_has_every_option_under_the_name_of_its_flag() {
     assert_eq!(settings, load("", &flags).unwrap());
     assert_eq!(settings.socket, Some(SocketSource::Fd(7)));
     assert_eq!(settings.sync, Some(SocketSource::Fd(8)));
+    assert!(settings.dirty_log);
     assert_eq!(settings.device_outputs().unwrap().count(), 4);
     assert_eq!(settings.quotas.get(Scope::Vm, Quota::BlobBytes), 2 << 30);
     assert_eq!(

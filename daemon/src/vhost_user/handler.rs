@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use coherd_protocol::gpu::Features;
 use thiserror::Error;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
     VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
@@ -26,7 +26,9 @@ use super::memory_table::{ExportedFiles, MemoryTable, MemoryTableError};
 use super::ring::Ring;
 use super::rings::{NUM_QUEUES, Rings};
 use crate::device::config_space::ConfigSpace;
+use crate::dirty_log::{DirtyLog, DirtyLogError};
 use crate::explain::one_line;
+use crate::memory::GuestMemory;
 use crate::snapshot::{Direction, SnapshotError, Transfers};
 
 /// Largest number of memory regions with CONFIGURE_MEM_SLOTS, as in vhost-user-backend.
@@ -41,6 +43,8 @@ enum HandlerError {
     Queue(u32),
     #[error("memory table cannot be used")]
     Memory(#[from] MemoryTableError),
+    #[error("writes to guest memory cannot be logged")]
+    Log(#[from] DirtyLogError),
     #[error("state is not transferred")]
     State(#[source] SnapshotError),
 }
@@ -62,6 +66,8 @@ pub struct Offer {
     pub window_size: u64,
     /// Offer CONFIGURE_MEM_SLOTS.
     pub memory_slots: bool,
+    /// Offer the log of written pages.
+    pub dirty_log: bool,
 }
 
 /// The requests of one connection.
@@ -70,6 +76,8 @@ pub struct Handler {
     rings: Arc<Rings>,
     channel: Arc<BackChannel>,
     memory: MemoryTable,
+    /// `None` where it is not offered.
+    log: Option<Arc<DirtyLog>>,
     /// `None` where no state is saved or loaded.
     transfers: Option<Arc<Transfers>>,
 }
@@ -83,11 +91,13 @@ impl Handler {
         exported: Arc<ExportedFiles>,
         transfers: Option<Arc<Transfers>>,
     ) -> Self {
+        let log = offer.dirty_log.then(Arc::default);
         Self {
             offer,
             rings,
             channel,
-            memory: MemoryTable::new(exported),
+            memory: MemoryTable::new(exported, log.clone()),
+            log,
             transfers,
         }
     }
@@ -95,6 +105,19 @@ impl Handler {
     fn transfers(&self) -> Result<&Arc<Transfers>> {
         let none = VhostUserError::InvalidOperation("no device state");
         self.transfers.as_ref().ok_or(none)
+    }
+
+    fn offered_features(&self) -> u64 {
+        let log = self.log.as_ref().map_or(0, |_| features::LOG_ALL);
+        features::virtio(self.offer.features) | log
+    }
+
+    fn use_memory(&self, memory: GuestMemory) {
+        let log = self.log.as_ref();
+        if log.is_some_and(|log| !log.covers(self.memory.end())) {
+            warn!("front-end's dirty log is too small for its memory table");
+        }
+        self.rings.set_memory(memory);
     }
 
     fn configure(&self, queue: u32, change: impl FnOnce(&mut Ring)) -> Result<()> {
@@ -127,14 +150,18 @@ impl VhostUserBackendReqHandlerMut for Handler {
     }
 
     fn get_features(&mut self) -> Result<u64> {
-        Ok(features::virtio(self.offer.features))
+        Ok(self.offered_features())
     }
 
     fn set_features(&mut self, bits: u64) -> Result<()> {
-        let unknown = bits & !features::virtio(self.offer.features);
+        let unknown = bits & !self.offered_features();
         if unknown != 0 {
             return Err(HandlerError::Features(unknown).into());
         }
+        if let Some(log) = &self.log {
+            log.log_all(bits & features::LOG_ALL != 0);
+        }
+        let bits = bits & !features::LOG_ALL;
         debug!(bits = format_args!("{bits:#x}"), "driver accepted features");
         let event_idx = bits & features::EVENT_IDX != 0;
         // Without protocol features rings have no enable request and start enabled.
@@ -153,7 +180,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
             .memory
             .replace(regions, files)
             .map_err(HandlerError::from)?;
-        self.rings.set_memory(memory);
+        self.use_memory(memory);
         Ok(None)
     }
 
@@ -164,18 +191,23 @@ impl VhostUserBackendReqHandlerMut for Handler {
     fn set_vring_addr(
         &mut self,
         queue: u32,
-        _flags: VhostUserVringAddrFlags,
+        flags: VhostUserVringAddrFlags,
         descriptor: u64,
         used: u64,
         available: u64,
-        _log: u64,
+        log_address: u64,
     ) -> Result<()> {
         let guest = |address| self.memory.guest_address(address);
         let addresses = guest(descriptor)
             .zip(guest(available))
             .zip(guest(used))
             .map(|((descriptor, available), used)| [descriptor, available, used]);
-        self.configure(queue, |ring| ring.set_addresses(addresses))
+        let wanted = flags.contains(VhostUserVringAddrFlags::VHOST_VRING_F_LOG);
+        let log = self.log.clone().filter(|_| wanted);
+        self.configure(queue, |ring| {
+            ring.set_addresses(addresses);
+            ring.set_log(log.map(|log| (log, log_address)));
+        })
     }
 
     fn set_vring_base(&mut self, queue: u32, base: u32) -> Result<()> {
@@ -211,6 +243,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
         Ok(features::protocol(
             self.offer.memory_slots,
             self.transfers.is_some(),
+            self.offer.dirty_log,
         ))
     }
 
@@ -285,13 +318,13 @@ impl VhostUserBackendReqHandlerMut for Handler {
         _postcopy_listening: Option<bool>,
     ) -> Result<Option<vhost::VhostUserMemoryRegionBase>> {
         let memory = self.memory.add(region, file).map_err(HandlerError::from)?;
-        self.rings.set_memory(memory);
+        self.use_memory(memory);
         Ok(None)
     }
 
     fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
         let memory = self.memory.remove(region).map_err(HandlerError::from)?;
-        self.rings.set_memory(memory);
+        self.use_memory(memory);
         Ok(())
     }
 
@@ -323,7 +356,19 @@ impl VhostUserBackendReqHandlerMut for Handler {
         Ok(VhostUserShMemConfig::new(1, &[0, self.offer.window_size]))
     }
 
-    fn set_log_base(&mut self, _log: &VhostUserLog, _file: File) -> Result<()> {
-        Err(VhostUserError::InvalidOperation("no dirty log"))
+    fn set_log_base(&mut self, log: &VhostUserLog, file: File) -> Result<()> {
+        let none = VhostUserError::InvalidOperation("no dirty log");
+        let end = self.memory.end();
+        let set = self
+            .log
+            .as_ref()
+            .ok_or(none)?
+            .set(file, log.mmap_offset, log.mmap_size, end);
+        set.map_err(|error| {
+            error!("{}", one_line(&error));
+            VhostUserError::from(HandlerError::Log(error))
+        })?;
+        info!(bytes = log.mmap_size, "front-end logs written pages");
+        Ok(())
     }
 }

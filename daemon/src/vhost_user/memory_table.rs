@@ -11,11 +11,11 @@ use rustix::io::Errno;
 use thiserror::Error;
 use tracing::debug;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
-use vm_memory::{
-    FileOffset, GuestAddress, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
-};
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
 
-use crate::memory::GuestMemory;
+use crate::dirty_log::{DirtyLog, RegionLog};
+use crate::memory::{GuestMemory, Ram};
 
 /// Why a memory table was refused.
 #[derive(Debug, Error)]
@@ -118,6 +118,8 @@ impl ExportedFiles {
     }
 }
 
+type RamRegion = GuestRegionMmap<RegionLog>;
+
 #[derive(Clone, Debug)]
 struct Region {
     gpa: u64,
@@ -126,7 +128,7 @@ struct Region {
     mmap_offset: u64,
     file: FileId,
     /// `None` for regions that are not guest RAM.
-    ram: Option<Arc<GuestRegionMmap>>,
+    ram: Option<Arc<RamRegion>>,
 }
 
 impl Region {
@@ -143,14 +145,17 @@ impl Region {
 pub struct MemoryTable {
     regions: Vec<Region>,
     exported: Arc<ExportedFiles>,
+    /// Where writes to RAM are logged, if they ever are.
+    log: Option<Arc<DirtyLog>>,
 }
 
 impl MemoryTable {
     /// An empty table.
-    pub fn new(exported: Arc<ExportedFiles>) -> Self {
+    pub fn new(exported: Arc<ExportedFiles>, log: Option<Arc<DirtyLog>>) -> Self {
         Self {
             regions: Vec::new(),
             exported,
+            log,
         }
     }
 
@@ -214,6 +219,13 @@ impl MemoryTable {
         ram_of(&self.regions)
     }
 
+    /// The guest physical address at which RAM ends.
+    pub fn end(&self) -> u64 {
+        let ram = self.regions.iter().filter(|region| region.ram.is_some());
+        let ends = ram.map(|region| region.gpa.saturating_add(region.size));
+        ends.max().unwrap_or(0)
+    }
+
     /// The guest physical address behind an address of the VMM in guest RAM.
     pub fn guest_address(&self, user_addr: u64) -> Option<GuestAddress> {
         self.regions
@@ -240,7 +252,7 @@ impl MemoryTable {
                 debug!(gpa, "region is a window mapping, not RAM");
                 None
             }
-            None => Some(map(region, file)?),
+            None => Some(self.map(region, file)?),
         };
         Ok(Region {
             gpa,
@@ -251,20 +263,26 @@ impl MemoryTable {
             ram,
         })
     }
-}
 
-fn map(
-    region: &VhostUserMemoryRegion,
-    file: File,
-) -> Result<Arc<GuestRegionMmap>, MemoryTableError> {
-    let gpa = region.guest_phys_addr;
-    let size = usize::try_from(region.memory_size).map_err(|_| MemoryTableError::Layout)?;
-    check_end(region, &file)?;
-    let mapping = MmapRegion::from_file(FileOffset::new(file, region.mmap_offset), size)
-        .map_err(|source| MemoryTableError::Map { gpa, source })?;
-    GuestRegionMmap::new(mapping, GuestAddress(gpa))
-        .map(Arc::new)
-        .ok_or(MemoryTableError::Layout)
+    fn map(
+        &self,
+        region: &VhostUserMemoryRegion,
+        file: File,
+    ) -> Result<Arc<RamRegion>, MemoryTableError> {
+        let gpa = region.guest_phys_addr;
+        let size = usize::try_from(region.memory_size).map_err(|_| MemoryTableError::Layout)?;
+        check_end(region, &file)?;
+        let log = RegionLog::new(self.log.clone(), gpa);
+        let mapping = MmapRegionBuilder::new_with_bitmap(size, log)
+            .with_file_offset(FileOffset::new(file, region.mmap_offset))
+            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+            .with_mmap_flags(libc::MAP_NORESERVE | libc::MAP_SHARED)
+            .build()
+            .map_err(|source| MemoryTableError::Map { gpa, source })?;
+        GuestRegionMmap::new(mapping, GuestAddress(gpa))
+            .map(Arc::new)
+            .ok_or(MemoryTableError::Layout)
+    }
 }
 
 /// Files without an end, such as devices, are their drivers' concern.
@@ -290,7 +308,7 @@ fn ram_of(regions: &[Region]) -> Result<GuestMemory, MemoryTableError> {
         return Ok(GuestMemory::default());
     }
     ram.sort_by_key(|region| region.start_addr());
-    GuestMemoryMmap::from_arc_regions(ram)
+    Ram::from_arc_regions(ram)
         .map(Arc::new)
         .map_err(|_| MemoryTableError::Layout)
 }
@@ -313,7 +331,7 @@ mod tests {
 
     #[test]
     fn ram_is_mapped_and_translated() {
-        let mut table = MemoryTable::new(Arc::default());
+        let mut table = MemoryTable::new(Arc::default(), None);
         let memory = table
             .replace(&[region(0x1000, 0x2000)], vec![memfd(0x2000)])
             .unwrap();
@@ -327,7 +345,7 @@ mod tests {
 
     #[test]
     fn region_past_the_end_of_its_file_is_refused() {
-        let mut table = MemoryTable::new(Arc::default());
+        let mut table = MemoryTable::new(Arc::default(), None);
         for (size, offset) in [(0x3000, 0), (0x1000, 0x2000), (0x1000, u64::MAX - 0xfff)] {
             let region = VhostUserMemoryRegion::new(0, size, 0x7000_0000_0000, offset);
             let refused = table.replace(&[region], vec![memfd(0x2000)]).unwrap_err();
@@ -343,7 +361,7 @@ mod tests {
         let exported = Arc::new(ExportedFiles::default());
         let blob = memfd(0x1000);
         exported.add(FileId::of(&blob).unwrap());
-        let mut table = MemoryTable::new(Arc::clone(&exported));
+        let mut table = MemoryTable::new(Arc::clone(&exported), None);
 
         let regions = [region(0, 0x1000), region(0x10_0000, 0x1000)];
         let memory = table.replace(&regions, vec![memfd(0x1000), blob]).unwrap();
@@ -359,7 +377,7 @@ mod tests {
         let id = FileId::of(&blob).unwrap();
         exported.add(id);
         exported.release(id);
-        let mut table = MemoryTable::new(Arc::clone(&exported));
+        let mut table = MemoryTable::new(Arc::clone(&exported), None);
 
         let files = vec![ram.try_clone().unwrap(), blob];
         let memory = table
@@ -374,7 +392,7 @@ mod tests {
 
     #[test]
     fn ram_in_both_tables_keeps_its_mapping() {
-        let mut table = MemoryTable::new(Arc::default());
+        let mut table = MemoryTable::new(Arc::default(), None);
         let ram = memfd(0x1000);
         let old = table
             .replace(&[region(0, 0x1000)], vec![ram.try_clone().unwrap()])
@@ -390,7 +408,7 @@ mod tests {
 
     #[test]
     fn overlapping_ram_is_refused_and_the_table_stays() {
-        let mut table = MemoryTable::new(Arc::default());
+        let mut table = MemoryTable::new(Arc::default(), None);
         table
             .replace(&[region(0, 0x1000)], vec![memfd(0x1000)])
             .unwrap();

@@ -8,21 +8,24 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 
 use coherd_protocol::gpu::limits::MAX_QUEUE_SIZE;
 
-use crate::memory::GuestMemory;
+use crate::dirty_log::DirtyLog;
+use crate::memory::{GuestMemory, Ram};
 use crate::reactor;
 use crate::snapshot::RingState;
 
-/// Bytes before the elements of the used ring, and of an element.
+/// Bytes before the elements of the used ring, of an element, and of what is said about kicks.
 const USED_HEADER: u64 = 4;
-const USED_ELEMENT: usize = 8;
+const USED_ELEMENT: u64 = 8;
+const KICK_WISH: u64 = 2;
 
 /// A finished descriptor chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Ring {
     deferred: Vec<Used>,
     /// The chain before the position is to be taken again, as in the state that was loaded.
     rewinds: bool,
+    /// Where writes to the used ring are logged, and as which guest physical address.
+    log: Option<(Arc<DirtyLog>, u64)>,
 }
 
 impl Ring {
@@ -73,6 +78,7 @@ impl Ring {
             out: 0,
             deferred: Vec::new(),
             rewinds: false,
+            log: None,
         })
     }
 
@@ -95,6 +101,19 @@ impl Ring {
                 && self.queue.try_set_avail_ring_address(avail).is_ok()
                 && self.queue.try_set_used_ring_address(used).is_ok()
         });
+    }
+
+    /// Logs what is written to the used ring as if it lay at this guest physical address
+    /// (VHOST_VRING_F_LOG), or does not.
+    pub fn set_log(&mut self, log: Option<(Arc<DirtyLog>, u64)>) {
+        self.log = log;
+    }
+
+    /// Logs that `len` bytes were written at an offset in the used ring.
+    fn log_used(&self, offset: u64, len: u64) {
+        if let Some((log, address)) = &self.log {
+            log.mark(address.saturating_add(offset), len);
+        }
     }
 
     /// Sets the position at which the ring goes on.
@@ -159,7 +178,7 @@ impl Ring {
     /// On the wire they differ in the position alone, which a new driver starts at 0. A paused
     /// ring can be at 0 too, once in 65536 chains; then its used ring is full of elements, while
     /// the driver zeroes a new one.
-    pub fn is_reset(&self, memory: &GuestMemoryMmap) -> Option<bool> {
+    pub fn is_reset(&self, memory: &Ram) -> Option<bool> {
         match self.base? {
             0 if self.position() == 0 => self.used_before.then(|| !self.has_used(memory)),
             base => Some(base == 0),
@@ -167,8 +186,9 @@ impl Ring {
     }
 
     /// Whether anything but zeros is in the used ring.
-    fn has_used(&self, memory: &GuestMemoryMmap) -> bool {
-        let mut elements = vec![0; usize::from(self.queue.size()) * USED_ELEMENT];
+    fn has_used(&self, memory: &Ram) -> bool {
+        let len = usize::try_from(self.used_end() - USED_HEADER).unwrap_or(0);
+        let mut elements = vec![0; len];
         let start = self.queue.used_ring().checked_add(USED_HEADER);
         let read = start.map(|start| memory.read_slice(&mut elements, GuestAddress(start)));
         matches!(read, Some(Ok(()))) && elements.iter().any(|byte| *byte != 0)
@@ -177,7 +197,7 @@ impl Ring {
     /// Makes the queue of an active ring ready to be processed from the position that was set;
     /// `true` if it was not.
     #[must_use]
-    pub fn activate(&mut self, memory: &GuestMemoryMmap) -> bool {
+    pub fn activate(&mut self, memory: &Ram) -> bool {
         if !self.is_active() || self.queue.ready() {
             return false;
         }
@@ -243,7 +263,7 @@ impl Ring {
 
     /// Returns chains to the driver, or keeps them until the ring is active and those that wait
     /// already have gone.
-    pub fn push(&mut self, memory: &GuestMemoryMmap, used: &[Used]) {
+    pub fn push(&mut self, memory: &Ram, used: &[Used]) {
         if !self.is_active() || !self.deferred.is_empty() {
             self.deferred.extend_from_slice(used);
             return;
@@ -252,7 +272,10 @@ impl Ring {
             self.out = self.out.saturating_sub(1);
             // A chain that does not exist and a ring outside guest memory are the guest's loss.
             if used.head < self.queue.size() {
+                let slot = u64::from(self.queue.next_used() % self.queue.size());
                 let _ = self.queue.add_used(memory, used.head, used.len);
+                self.log_used(USED_HEADER + slot * USED_ELEMENT, USED_ELEMENT);
+                self.log_used(0, USED_HEADER);
             }
         }
         if self.wants_signal(memory) {
@@ -260,7 +283,7 @@ impl Ring {
         }
     }
 
-    fn wants_signal(&mut self, memory: &GuestMemoryMmap) -> bool {
+    fn wants_signal(&mut self, memory: &Ram) -> bool {
         let wanted = self.queue.needs_notification(memory).unwrap_or(true);
         if self.queue.event_idx_enabled() {
             return wanted;
@@ -274,22 +297,38 @@ impl Ring {
 
     /// Returns the chains that waited while the ring was stopped, and signals the driver in any
     /// case: a signal may have been lost with the old call fd.
-    pub fn flush(&mut self, memory: &GuestMemoryMmap) {
+    pub fn flush(&mut self, memory: &Ram) {
         let deferred = std::mem::take(&mut self.deferred);
         self.push(memory, &deferred);
         self.notify();
     }
 
     /// Asks the driver not to kick while the ring is being processed.
-    pub fn disable_kicks(&mut self, memory: &GuestMemoryMmap) {
+    pub fn disable_kicks(&mut self, memory: &Ram) {
         if self.is_active() {
             let _ = self.queue.disable_notification(memory);
+            self.log_kick_wish();
         }
     }
 
     /// Asks for kicks again; `true` if chains came in meanwhile.
-    pub fn enable_kicks(&mut self, memory: &GuestMemoryMmap) -> bool {
-        self.is_active() && self.queue.enable_notification(memory).unwrap_or(false)
+    pub fn enable_kicks(&mut self, memory: &Ram) -> bool {
+        let more = self.is_active() && self.queue.enable_notification(memory).unwrap_or(false);
+        self.log_kick_wish();
+        more
+    }
+
+    /// Logs that the driver was told when to kick, by a flag in front of the used ring or by the
+    /// position behind it.
+    fn log_kick_wish(&self) {
+        let by_position = self.queue.event_idx_enabled();
+        let offset = if by_position { self.used_end() } else { 0 };
+        self.log_used(offset, KICK_WISH);
+    }
+
+    /// Bytes of the used ring up to the end of its elements.
+    fn used_end(&self) -> u64 {
+        USED_HEADER + u64::from(self.queue.size()) * USED_ELEMENT
     }
 
     /// Takes the kicks that have come; `false` if the fd has hung up and no more will come.
@@ -313,7 +352,6 @@ mod tests {
     use crate::reactor::Wake;
     use crate::snapshot::Parked;
     use rustix::io::fcntl_dupfd_cloexec;
-    use std::sync::Arc;
 
     const SIZE: u16 = 4;
     const AVAIL: u64 = 0x1000;
@@ -321,7 +359,7 @@ mod tests {
 
     fn memory() -> GuestMemory {
         let range = (GuestAddress(0), usize::try_from(END).unwrap());
-        Arc::new(GuestMemoryMmap::from_ranges(&[range]).unwrap())
+        Arc::new(Ram::from_ranges(&[range]).unwrap())
     }
 
     fn event() -> (Wake, File) {

@@ -368,8 +368,9 @@ fn is_reset(control: &Ring, state: &State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Ram;
     use rustix::io::fcntl_dupfd_cloexec;
-    use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
+    use vm_memory::{Address, Bytes, GuestAddress};
 
     const AVAIL: GuestAddress = GuestAddress(0x1000);
     const USED: GuestAddress = GuestAddress(0x2000);
@@ -377,7 +378,7 @@ mod tests {
     fn rings() -> Rings {
         let reactor = Arc::new(Reactor::new().unwrap());
         let rings = Rings::new(reactor, Arc::new(BackChannel::default())).unwrap();
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
+        let memory = Ram::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
         rings.set_memory(Arc::new(memory));
         rings
     }

@@ -108,6 +108,11 @@ impl BlobProgram {
         self.ctx_id
     }
 
+    /// Where its replies lie.
+    pub fn replies(&self) -> Buffer {
+        self.replies
+    }
+
     /// The capset of blob contexts.
     ///
     /// # Errors

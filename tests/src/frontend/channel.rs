@@ -128,7 +128,8 @@ impl Channel {
             .map_err(|source| FrontendError::Message { request, source })
     }
 
-    fn answer(&self, request: FrontendReq) -> Result<Vec<u8>, FrontendError> {
+    /// Waits for the answer to a request that was sent.
+    pub(super) fn answer(&self, request: FrontendReq) -> Result<Vec<u8>, FrontendError> {
         let failed = |source: MessageError| FrontendError::Message { request, source };
         let bad = |what| FrontendError::BadAnswer { request, what };
         let deadline = self.deadline();

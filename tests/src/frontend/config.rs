@@ -29,6 +29,8 @@ impl Flavour {
 pub mod protocol {
     /// More than one queue, GET_QUEUE_NUM.
     pub const MQ: u64 = 1 << 0;
+    /// The dirty log is a file.
+    pub const LOG_SHMFD: u64 = 1 << 1;
     /// Acknowledgements on request.
     pub const REPLY_ACK: u64 = 1 << 3;
     /// The back channel.
@@ -53,6 +55,9 @@ pub mod protocol {
 
 /// VHOST_USER_F_PROTOCOL_FEATURES, which travels among the virtio features.
 pub const F_PROTOCOL_FEATURES: u64 = 1 << 30;
+
+/// VHOST_F_LOG_ALL, which travels among the virtio features.
+pub const F_LOG_ALL: u64 = 1 << 26;
 
 /// A range of guest RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +139,7 @@ impl Config {
             Flavour::Crosvm => 1 << VIRTIO_RING_F_INDIRECT_DESC,
             Flavour::Qemu | Flavour::Libkrun | Flavour::General => 0,
         };
-        offered & self.features & !hidden & !F_PROTOCOL_FEATURES
+        offered & self.features & !hidden & !F_PROTOCOL_FEATURES & !F_LOG_ALL
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn activate(session: &Session, bases: &[u16]) -> Result<(), FrontendE
         let channel = &session.channel;
         let size = number(ring.layout().size.into());
         channel.tell(FrontendReq::SET_VRING_NUM, &size, &[])?;
-        session.set_ring_addr(index, false)?;
+        session.set_ring_addr(index, 0, 0)?;
         let base = number((*base).into());
         channel.tell(FrontendReq::SET_VRING_BASE, &base, &[])?;
         let call = Some(ring.call_event());

@@ -23,7 +23,7 @@ pub(super) fn activate(session: &Session) -> Result<(), FrontendError> {
         let size = number(ring.layout().size.into());
         channel.tell(FrontendReq::SET_VRING_NUM, &size, &[])?;
         channel.tell(FrontendReq::SET_VRING_BASE, &number(0), &[])?;
-        session.set_ring_addr(index, false)?;
+        session.set_ring_addr(index, 0, 0)?;
         let kick = ring.kick_event();
         session.set_ring_event(FrontendReq::SET_VRING_KICK, index, Some(&kick))?;
         let call = Some(ring.call_event());

@@ -15,6 +15,7 @@ mod channel;
 mod config;
 mod crosvm;
 mod deadline;
+mod dirty_log;
 mod display;
 mod error;
 mod event;
@@ -47,8 +48,9 @@ use std::time::Duration;
 
 use vm_memory::GuestMemoryMmap;
 
-pub use config::{Config, F_PROTOCOL_FEATURES, Flavour, RamRange, protocol};
+pub use config::{Config, F_LOG_ALL, F_PROTOCOL_FEATURES, Flavour, RamRange, protocol};
 pub use deadline::Deadline;
+pub use dirty_log::{DirtyLog, Logging};
 pub use display::Shown;
 pub use error::FrontendError;
 pub use event::Event as EventFd;

@@ -89,7 +89,7 @@ pub(super) fn start(
         session
             .channel
             .tell(FrontendReq::SET_VRING_BASE, &base, &[])?;
-        session.set_ring_addr(index, true)?;
+        session.set_ring_addr(index, 0, ring.layout().used.0)?;
         let kick = ring.renew_kick()?;
         session.set_ring_event(FrontendReq::SET_VRING_KICK, index, Some(&kick))?;
         let masked = Some(ring.masked_event());

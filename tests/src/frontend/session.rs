@@ -155,8 +155,13 @@ impl Session {
         words(&[u32::try_from(index).unwrap_or(u32::MAX), value])
     }
 
-    /// SET_VRING_ADDR.
-    pub(super) fn set_ring_addr(&self, index: usize, log: bool) -> Result<(), FrontendError> {
+    /// SET_VRING_ADDR, with the used ring's address in the log.
+    pub(super) fn set_ring_addr(
+        &self,
+        index: usize,
+        flags: u32,
+        log: u64,
+    ) -> Result<(), FrontendError> {
         let layout = self.ring(index)?.layout();
         let addr = |gpa: GuestAddress| {
             if self.has(protocol::GPA_ADDRESSES) {
@@ -165,12 +170,12 @@ impl Session {
                 self.ram.user_addr(gpa)
             }
         };
-        let mut payload = Self::ring_state(index, 0);
+        let mut payload = Self::ring_state(index, flags);
         payload.extend(double_words(&[
             addr(layout.desc)?,
             addr(layout.used)?,
             addr(layout.avail)?,
-            if log { layout.used.0 } else { 0 },
+            log,
         ]));
         self.channel
             .tell(FrontendReq::SET_VRING_ADDR, &payload, &[])

@@ -2,7 +2,9 @@
 
 use coherd::serve::Options;
 use coherd_protocol::gpu::Features;
-use coherd_tests::frontend::{Config, Event, F_PROTOCOL_FEATURES, Flavour, Frontend, protocol};
+use coherd_tests::frontend::{
+    Config, Event, F_LOG_ALL, F_PROTOCOL_FEATURES, Flavour, Frontend, protocol,
+};
 use coherd_tests::renderer::{CAPSET, CAPSET_DATA};
 use coherd_tests::rig::{Rig, Server};
 use vhost::vhost_user::message::FrontendReq;
@@ -68,6 +70,21 @@ fn memory_slots_are_offered_only_on_request() {
     let taken = rig.frontend.protocol_features();
     assert_ne!(taken & protocol::CONFIGURE_MEM_SLOTS, 0);
     rig.finish().unwrap();
+}
+
+#[test]
+fn dirty_log_is_offered_only_on_request() {
+    for wanted in [false, true] {
+        let options = Options {
+            dirty_log: wanted,
+            ..Options::default()
+        };
+        let rig = Rig::with(Config::new(Flavour::Qemu), options).unwrap();
+        let protocol = rig.frontend.protocol_features() & protocol::LOG_SHMFD;
+        let virtio = rig.frontend.offered_features() & F_LOG_ALL;
+        assert_eq!((protocol != 0, virtio != 0), (wanted, wanted));
+        rig.finish().unwrap();
+    }
 }
 
 #[test]

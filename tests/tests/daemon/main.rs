@@ -8,6 +8,7 @@ mod commands;
 mod config_space;
 mod contexts;
 mod crosvm_reset;
+mod dirty_log;
 mod disconnect;
 mod fences;
 mod handshake;

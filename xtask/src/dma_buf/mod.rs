@@ -28,7 +28,7 @@ const LEFT_OUT: [&str; 4] = ["faults", "incoherent", "memory", "transfer"];
 const TESTS: (&str, [&str; 2]) = ("coherd-tests", ["dma_buf", MATRIX]);
 
 /// And of this program the tests of blobs that lavapipe allocates, as far as files matter to them.
-const DAEMON: (&str, [&str; 6]) = (
+const DAEMON: (&str, [&str; 7]) = (
     "daemon",
     [
         "blob_context::accesses",
@@ -37,6 +37,7 @@ const DAEMON: (&str, [&str; 6]) = (
         "blob_context::memory",
         "blob_context::scanout",
         "blob_context::transfers",
+        "snapshot::vulkan::memory_goes_on_in_a_daemon_with_the_same_memory_types",
     ],
 );
 

@@ -4,6 +4,7 @@
 //! are this program again, as a child.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -31,8 +32,17 @@ fn with_the_layer(test: &str, body: impl FnOnce(Arc<Vulkan>)) {
 
 /// The same for a test anywhere in this program.
 pub fn of_path(test: &str, body: impl FnOnce(Arc<Vulkan>)) {
+    in_a_child(test, control::enable, || body(vulkan().expect("a device")));
+}
+
+/// The same in a process whose devices have the layer only where they ask for it.
+pub fn where_offered(test: &str, body: impl FnOnce()) {
+    in_a_child(test, control::offer, body);
+}
+
+fn in_a_child(test: &str, prepare: fn(&mut Command, &Path), body: impl FnOnce()) {
     if let Some(mark) = std::env::var_os(MARK) {
-        body(vulkan().expect("a device"));
+        body();
         std::fs::write(mark, "").unwrap();
         return;
     }
@@ -43,7 +53,7 @@ pub fn of_path(test: &str, body: impl FnOnce(Arc<Vulkan>)) {
     let mark = folder.path().join("mark");
     control::install(&control::library().unwrap(), folder.path()).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap());
-    control::enable(&mut child, folder.path());
+    prepare(&mut child, folder.path());
     // The loader's implicit layers make calls of their own, which would be counted.
     child.env("VK_LOADER_LAYERS_DISABLE", "~implicit~");
     let output = child

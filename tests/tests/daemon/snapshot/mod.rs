@@ -3,6 +3,7 @@
 mod control;
 mod refusal;
 mod resume;
+mod vulkan;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ mod fences;
 mod layer;
 mod ledger;
 mod listing;
+mod persist;
 mod raw;
 mod waiting;
 
