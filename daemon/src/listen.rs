@@ -100,6 +100,14 @@ impl Socket {
         }
     }
 
+    /// The path of the file, where it was made here.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(_, path) => Some(path),
+            Self::Listening(_) | Self::Connected(_) => None,
+        }
+    }
+
     /// Waits for the front-end, or returns `None` once `quit` is readable.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use coherd::cage::{self, Cage, Outside};
 use coherd::cli::{Cli, capabilities};
 use coherd::config::{LogLevel, RendererKind, Settings, SocketSource};
 use coherd::explain::one_line;
@@ -79,10 +80,13 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         status: status.as_fd(),
     };
     raise_open_files_limit();
-    let mapping_types = Arc::new(MappingTypes::new(
-        settings.type_mismatch,
-        HostFacts::collect(),
-    ));
+    let host = HostFacts::collect();
+    // Whatever comes from outside is open. From here on there is the cage, and there were no threads.
+    Cage::of(&settings).enter(Outside {
+        socket: socket.path().map(Into::into),
+        config: cli.config.clone(),
+    })?;
+    let mapping_types = Arc::new(MappingTypes::new(settings.type_mismatch, host));
     let factory = renderer(&settings, &mapping_types)?;
     let options = Options {
         window_size: settings.window_size,
@@ -102,6 +106,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     std::thread::Builder::new()
         .name("reload".into())
         .spawn(|| reloader.run(reload))?;
+    cage::confine(cage::Thread::Main)?;
     info!("ready");
     if let Some(stream) = socket.accept(user.quit)? {
         daemon.serve(stream, &user)?;

@@ -14,10 +14,12 @@ use thiserror::Error;
 use tracing::{error, info};
 use vhost::vhost_user::Error as VhostUserError;
 
+use crate::cage;
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
+use crate::explain::one_line;
 use crate::mailbox::Mailbox;
 use crate::mapping_type::{MappingTypes, Policies};
 use crate::reactor::{Reactor, Wake};
@@ -173,7 +175,9 @@ impl Daemon {
             let (rings, ended) = (Arc::clone(&rings), Arc::clone(&ended));
             let (orders, channel) = (Arc::clone(&orders), Arc::clone(&channel));
             move || {
-                let renderer = match factory(fences.clone()) {
+                let confined = cage::confine(cage::Thread::Device)
+                    .map_err(|error| RendererError::Failed(one_line(&error)));
+                let renderer = match confined.and_then(|()| factory(fences.clone())) {
                     Ok(renderer) => renderer,
                     Err(error) => {
                         let _ = ready.send(Err(error));

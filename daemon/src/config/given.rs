@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::quota::{self, Limit};
 use super::value::{self, LogLevel, RendererKind, WindowSize};
+use crate::cage::{Sandbox, SeccompMode};
 use crate::device::display::Mode;
 
 /// What one source says. `None`, or an empty list, stands for nothing said.
@@ -72,6 +73,20 @@ pub struct Given {
     #[serde(deserialize_with = "value::text")]
     pub on_type_mismatch: Option<MismatchPolicy>,
 
+    /// How the process is kept from the host's files, processes and network [default: namespace]
+    #[arg(long, value_enum)]
+    pub sandbox: Option<Sandbox>,
+
+    /// What becomes of a thread that makes a system call which its policy does not have
+    /// [default: kill]
+    #[arg(long, value_enum)]
+    pub seccomp: Option<SeccompMode>,
+
+    /// Keep compiled shaders in this folder, which a guest's programs can write to [default:
+    /// nowhere]
+    #[arg(long, value_name = "PATH")]
+    pub shader_cache: Option<PathBuf>,
+
     /// Least important messages to log on stderr [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub log_level: Option<LogLevel>,
@@ -99,6 +114,9 @@ impl Given {
             context_quota: [file.context_quota, self.context_quota].concat(),
             mem_slots: self.mem_slots.or(file.mem_slots),
             on_type_mismatch: self.on_type_mismatch.or(file.on_type_mismatch),
+            sandbox: self.sandbox.or(file.sandbox),
+            seccomp: self.seccomp.or(file.seccomp),
+            shader_cache: self.shader_cache.or(file.shader_cache),
             log_level: self.log_level.or(file.log_level),
         }
     }

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 pub use self::given::Given;
 pub use self::value::{LogLevel, RendererKind};
+use crate::cage::{Sandbox, SeccompMode};
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::quota::{QuotaError, Quotas, Scope};
 use crate::mapping_type::Policies;
@@ -74,6 +75,12 @@ pub struct Settings {
     pub mem_slots: bool,
     /// What to do where memory types do not agree.
     pub type_mismatch: Policies,
+    /// How the host is hidden from the process.
+    pub sandbox: Sandbox,
+    /// What policies of system calls do.
+    pub seccomp: SeccompMode,
+    /// The folder for compiled shaders, if they are kept.
+    pub shader_cache: Option<PathBuf>,
     /// Least important messages to log.
     pub log_level: LogLevel,
     /// Displays on the first outputs.
@@ -128,6 +135,9 @@ impl Settings {
             type_mismatch: given
                 .on_type_mismatch
                 .map_or_else(Policies::default, Policies::all),
+            sandbox: given.sandbox.unwrap_or(Sandbox::Namespace),
+            seccomp: given.seccomp.unwrap_or(SeccompMode::Kill),
+            shader_cache: given.shader_cache,
             log_level: given.log_level.unwrap_or(LogLevel::Info),
             displays: given.display.unwrap_or_else(|| vec![Mode::DEFAULT]),
             outputs: given.outputs,
