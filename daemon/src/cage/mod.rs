@@ -97,7 +97,7 @@ impl Cage {
         Self {
             sandbox: settings.sandbox,
             seccomp: settings.seccomp,
-            landlock: true,
+            landlock: settings.sandbox != Sandbox::None,
             plan: Plan::new(purpose, &gpus, |name| std::env::var_os(name)),
         }
     }
@@ -116,7 +116,7 @@ impl Cage {
         }
         self.set_environment();
         limits::apply(self.sandbox)?;
-        if self.landlock && self.sandbox != Sandbox::None {
+        if self.landlock {
             match landlock::restrict(&self.plan)? {
                 Some(abi) => debug!(abi, "Landlock is on"),
                 None => warn!("this kernel has no Landlock: the cage has one layer less"),

@@ -21,7 +21,7 @@ use crate::cage;
 pub enum ServerError {
     /// It has no socket.
     #[error("the render server's socket: {0}")]
-    Socket(rustix::io::Errno),
+    Socket(Errno),
     /// It was not started, or cannot be watched.
     #[error("the render server: {0}")]
     Spawn(#[from] std::io::Error),
