@@ -97,8 +97,11 @@ impl Keeper {
     }
 
     fn end(&self) -> Option<WaitStatus> {
-        let waited = waitpid(Some(self.daemon), WaitOptions::NOHANG);
-        waited.ok()?.map(|(_, status)| status)
+        match waitpid(Some(self.daemon), WaitOptions::NOHANG) {
+            Ok(waited) => waited.map(|(_, status)| status),
+            // Not to wait for ever for a process that is no child.
+            Err(_) => exit_now(1),
+        }
     }
 
     /// Ends as the daemon did.

@@ -45,6 +45,8 @@ pub fn enter(
         .map_err(|errno| CageError::Process(errno.into()))?;
     // A signal that comes before the keeper can pass it on waits.
     let before = keeper::block_signals().map_err(failed)?;
+    // What the middle process leaves behind comes to this one; it may be quick.
+    set_child_subreaper(Some(Pid::INIT)).map_err(|errno| CageError::Process(errno.into()))?;
     if let Some(middle) = fork()? {
         drop(ours);
         watch(middle, &theirs, outside, seccomp)
@@ -63,13 +65,11 @@ pub fn enter(
 
 /// The keeper's side of the two forks.
 fn watch(middle: Pid, door: &OwnedFd, outside: Outside, seccomp: SeccompMode) -> ! {
-    // What the middle process leaves behind comes to this one.
-    let adopts = set_child_subreaper(Some(Pid::INIT)).is_ok();
     let mut pid = [0; 4];
     let read = recv(door, &mut pid, RecvFlags::empty()).map_or(0, |(_, read)| read);
     let status = keeper::wait_for(middle);
     let daemon = Pid::from_raw(i32::from_le_bytes(pid)).filter(|_| read == pid.len());
-    let Some(daemon) = daemon.filter(|_| adopts && status == Some(0)) else {
+    let Some(daemon) = daemon.filter(|_| status == Some(0)) else {
         // It has said why.
         exit_now(status.filter(|status| *status != 0).unwrap_or(1));
     };
