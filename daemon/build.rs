@@ -76,10 +76,16 @@ impl Compiler {
         let mut all = rules.allowed.clone();
         all.extend(rules.refused.values().flatten().cloned());
         // The compiler takes a call without conditions for one of the others.
-        let whole: Vec<String> = all.iter().filter(|rule| !rule.contains("args")).cloned().collect();
+        let whole: Vec<String> = all
+            .iter()
+            .filter(|rule| !rule.contains("args"))
+            .cloned()
+            .collect();
         let is_whole = |rule: &String| {
             let call = rule.split(',').next().unwrap_or(rule);
-            whole.iter().any(|other| other.trim_end_matches('}') == call)
+            whole
+                .iter()
+                .any(|other| other.trim_end_matches('}') == call)
         };
         all.retain(|rule| !rule.contains("args") || !is_whole(rule));
         let suffix = if self.jit { "+jit" } else { "" };
@@ -111,7 +117,9 @@ impl Compiler {
                 self.read(other.trim(), rules);
                 continue;
             }
-            let Some((line, _)) = line.split_once('#').filter(|(_, why)| !why.trim().is_empty())
+            let Some((line, _)) = line
+                .split_once('#')
+                .filter(|(_, why)| !why.trim().is_empty())
             else {
                 wrong("a call without a comment that says what it is for");
             };
@@ -157,7 +165,9 @@ impl Compiler {
             format!(", \"args\": [{}]", arguments.join(", "))
         };
         let rule = format!("{{\"syscall\": \"{call}\"{arguments}}}");
-        let known = self.try_compile(&[rule.clone()], "\"log\"", "\"allow\"").is_ok();
+        let known = self
+            .try_compile(&[rule.clone()], "\"log\"", "\"allow\"")
+            .is_ok();
         (known || !optional).then_some(rule)
     }
 
@@ -202,6 +212,10 @@ fn condition(text: &str) -> String {
     let Some(index) = argument.trim().strip_prefix("arg") else {
         wrong();
     };
+    // Bits that are compared and masked out would never count, and the compiler does not mind.
+    if mask.is_some_and(|mask| number(value) & !mask != 0) {
+        wrong();
+    }
     let operator = match mask {
         Some(mask) => format!("{{\"masked_eq\": {mask}}}"),
         None => "\"eq\"".to_owned(),

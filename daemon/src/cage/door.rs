@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::message;
 use super::Outside;
+use super::message;
 use crate::guest_pat::Accelerator;
 
 /// The configuration file, opened anew.

@@ -92,7 +92,10 @@ fn become_server(socket: &OwnedFd) -> io::Error {
     let mut command = Command::new(program);
     for word in words {
         if let Some(at) = word.iter().position(|byte| *byte == b'=') {
-            command.env(OsStr::from_bytes(&word[..at]), OsStr::from_bytes(&word[at + 1..]));
+            command.env(
+                OsStr::from_bytes(&word[..at]),
+                OsStr::from_bytes(&word[at + 1..]),
+            );
         }
     }
     command

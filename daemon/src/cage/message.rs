@@ -11,11 +11,7 @@ use rustix::net::{
 };
 
 /// Sends `bytes`, and `file` with them.
-pub fn send(
-    socket: impl AsFd,
-    bytes: &[u8],
-    file: Option<BorrowedFd<'_>>,
-) -> Result<(), Errno> {
+pub fn send(socket: impl AsFd, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let files = file.map_or_else(Vec::new, |file| vec![file]);

@@ -372,7 +372,9 @@ mod tests {
             devices(&lavapipe),
             ["/dev/null", "/dev/urandom", "/dev/udmabuf"]
         );
-        for driver in ["amdgpu", "i915", "xe", "nouveau", "msm", "panfrost", "nvidia"] {
+        for driver in [
+            "amdgpu", "i915", "xe", "nouveau", "msm", "panfrost", "nvidia",
+        ] {
             assert!(!plan(vulkan(), &[gpu(128, driver)]).jit, "{driver}");
         }
     }
@@ -424,7 +426,10 @@ mod tests {
         let plan = plan(purpose, &[gpu(128, "amdgpu"), gpu(129, "nvidia")]);
         let written = plan.shown.iter().filter(|one| one.access == Access::Cache);
         assert_eq!(written.count(), 1);
-        let programs = plan.shown.iter().filter(|one| one.access == Access::Program);
+        let programs = plan
+            .shown
+            .iter()
+            .filter(|one| one.access == Access::Program);
         assert_eq!(programs.count(), 1);
         for one in &plan.shown {
             let path = one.path.to_str().unwrap();
@@ -466,10 +471,7 @@ mod tests {
                 symlink(target, device.join("driver")).unwrap();
             }
         }
-        assert_eq!(
-            gpus(root.path()),
-            [gpu(128, "i915"), gpu(129, "nvidia")]
-        );
+        assert_eq!(gpus(root.path()), [gpu(128, "i915"), gpu(129, "nvidia")]);
         assert_eq!(gpus(Path::new("/nonexistent")), []);
     }
 }

@@ -48,8 +48,7 @@ pub fn enter(plan: &Plan, sandbox: Sandbox) -> Result<(), CageError> {
             source,
         })?;
     }
-    make_folder(Path::new("tmp"))
-        .map_err(|error| CageError::root("make /tmp")(of_io(&error)))?;
+    make_folder(Path::new("tmp")).map_err(|error| CageError::root("make /tmp")(of_io(&error)))?;
     let data = plain | MountFlags::NOEXEC;
     mount("coherd", "tmp", "tmpfs", data, c"mode=700,size=16m")
         .map_err(CageError::root("mount /tmp"))?;
@@ -115,7 +114,9 @@ fn open(plan: &Plan) -> Result<BTreeMap<PathBuf, Entry>, CageError> {
     let roots: Vec<PathBuf> = entries.keys().cloned().collect();
     let within = |path: &PathBuf| {
         let is_mount = |above: &&PathBuf| matches!(entries.get(*above), Some(Entry::Mount { .. }));
-        let mut above = roots.iter().filter(|root| *root != path && path.starts_with(root));
+        let mut above = roots
+            .iter()
+            .filter(|root| *root != path && path.starts_with(root));
         above.any(|root| is_mount(&root))
     };
     let hidden: Vec<PathBuf> = roots.iter().filter(|path| within(path)).cloned().collect();
@@ -140,7 +141,9 @@ fn reveal(shown: &Shown, entries: &mut BTreeMap<PathBuf, Entry>) -> Result<(), E
         | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, &shown.path, flags)?;
     restrict(&tree, attributes(shown.access), true)?;
-    let folder = fs::metadata(&shown.path).map_err(|error| of_io(&error))?.is_dir();
+    let folder = fs::metadata(&shown.path)
+        .map_err(|error| of_io(&error))?
+        .is_dir();
     entries.insert(target, Entry::Mount { tree, folder });
     Ok(())
 }
@@ -191,9 +194,7 @@ fn attributes(access: Access) -> u64 {
         Access::Code | Access::Program => nothing | libc::MOUNT_ATTR_NODEV,
         // What is written to a device is not written to its mount.
         Access::Device => nothing | libc::MOUNT_ATTR_NOEXEC,
-        Access::Cache => {
-            libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC
-        }
+        Access::Cache => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
     }
 }
 
@@ -249,8 +250,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
 /// The processes of this pid namespace, unchangeable. Root's files in /proc/sys obey root's
 /// number, whatever its capabilities.
 fn mount_proc(proc: Proc) -> Result<(), CageError> {
-    let flags =
-        MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     make_folder(Path::new("proc")).map_err(CageError::Proc)?;
     let options = match proc {
         Proc::Processes => c"subset=pid",

@@ -49,11 +49,15 @@ pub const ALL: [(&str, Attempt); 15] = [
     }),
     ("raise-limits", raise_limits),
     ("mount", mount),
-    ("new-user-namespace", || call(unsafe { libc::unshare(libc::CLONE_NEWUSER) })),
+    ("new-user-namespace", || {
+        call(unsafe { libc::unshare(libc::CLONE_NEWUSER) })
+    }),
     ("load-bpf", load_bpf),
     ("io-uring", io_uring),
     ("map-writable-code", map_writable_code),
-    ("change-groups", || call(unsafe { libc::setgroups(0, std::ptr::null()) })),
+    ("change-groups", || {
+        call(unsafe { libc::setgroups(0, std::ptr::null()) })
+    }),
 ];
 
 fn call(result: i32) -> io::Result<()> {
@@ -87,7 +91,11 @@ fn connect_to_abstract_socket() -> io::Result<()> {
 }
 
 fn execute_a_shell() -> io::Result<()> {
-    Command::new("/bin/sh").args(["-c", "exit 0"]).status().map(drop)
+    let status = Command::new("/bin/sh").args(["-c", "exit 0"]).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ECHILD)),
+    }
 }
 
 fn ptrace_the_parent() -> io::Result<()> {
