@@ -166,7 +166,7 @@ impl Compiler {
         };
         let rule = format!("{{\"syscall\": \"{call}\"{arguments}}}");
         let known = self
-            .try_compile(&[rule.clone()], "\"log\"", "\"allow\"")
+            .try_compile(std::slice::from_ref(&rule), "\"log\"", "\"allow\"")
             .is_ok();
         (known || !optional).then_some(rule)
     }
