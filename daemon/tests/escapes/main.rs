@@ -89,6 +89,10 @@ impl Inside {
             server: (self == Self::Server).then(|| env::current_exe().unwrap()),
             ..Purpose::default()
         };
+        // The driver that needs most; its compiler has the render server map writable code, and with
+        // the others nothing may.
+        let mut plan = Plan::new(purpose, &[], |_| None);
+        plan.jit = self != Self::Server;
         Cage {
             sandbox: either(all || self == Self::Root, Sandbox::Namespace, Sandbox::None),
             seccomp: match all || self == Self::Seccomp {
@@ -96,8 +100,7 @@ impl Inside {
                 false => SeccompMode::None,
             },
             landlock: all || self == Self::Landlock,
-            // The driver that needs most.
-            plan: Plan::new(purpose, &[], |_| None),
+            plan,
         }
     }
 }
