@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod cage;
 pub mod cli;
 pub mod coherence;
 pub mod config;

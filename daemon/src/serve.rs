@@ -18,6 +18,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 use vhost::vhost_user::Error as VhostUserError;
 
+use crate::cage;
 use crate::coherence::Registry;
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
@@ -219,7 +220,9 @@ impl Daemon {
             let (rings, ended) = (Arc::clone(&rings), Arc::clone(&ended));
             let (orders, channel) = (Arc::clone(&orders), Arc::clone(&channel));
             move || {
-                let renderer = match factory(fences.clone()) {
+                let confined = cage::confine(cage::Thread::Device)
+                    .map_err(|error| RendererError::Failed(one_line(&error)));
+                let renderer = match confined.and_then(|()| factory(fences.clone())) {
                     Ok(renderer) => renderer,
                     Err(error) => {
                         let _ = ready.send(Err(error));

@@ -1,12 +1,12 @@
 //! The file of a unix socket, which is not to outlive its listener.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, open, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, open, statat, unlinkat};
 use rustix::io::Errno;
 
 /// Tries to have a folder for oneself, and the time between two.
@@ -17,6 +17,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// sandbox, and is left alone once another has its name.
 #[derive(Debug)]
 pub struct SocketFile {
+    path: PathBuf,
     folder: OwnedFd,
     name: OsString,
     id: (u64, u64),
@@ -31,14 +32,29 @@ impl SocketFile {
         let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = open(folder_of(path), flags, Mode::empty())?;
-        let id = id(&folder, &name)?;
-        Ok(Self { folder, name, id })
+        let id = id(&folder, name.as_ref())?;
+        let path = path.to_owned();
+        Ok(Self {
+            path,
+            folder,
+            name,
+            id,
+        })
     }
 
     /// Removes the file, unless it is another's now or gone.
     pub fn remove(&self) {
-        if id(&self.folder, &self.name) == Ok(self.id) {
-            let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
+        self.remove_at(self.folder.as_fd(), self.name.as_ref());
+    }
+
+    /// The same for a process that has closed its files and is where the path leads to the file.
+    pub fn remove_by_path(&self) {
+        self.remove_at(CWD, &self.path);
+    }
+
+    fn remove_at(&self, folder: BorrowedFd<'_>, path: &Path) {
+        if id(folder, path) == Ok(self.id) {
+            let _ = unlinkat(folder, path, AtFlags::empty());
         }
     }
 }
@@ -67,8 +83,8 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn id(folder: &OwnedFd, name: &OsString) -> Result<(u64, u64), Errno> {
-    let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+fn id(folder: impl AsFd, path: &Path) -> Result<(u64, u64), Errno> {
+    let stat = statat(folder, path, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 

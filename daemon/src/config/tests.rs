@@ -48,6 +48,9 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         outputs = 4
         mem-slots = true
         on-type-mismatch = "refuse"
+        sandbox = "chroot"
+        seccomp = "log"
+        shader-cache = "/var/cache/coherd"
         log-level = "warn"
         [quota]
         mappings = 100
@@ -69,6 +72,9 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         "--outputs=4",
         "--mem-slots",
         "--on-type-mismatch=refuse",
+        "--sandbox=chroot",
+        "--seccomp=log",
+        "--shader-cache=/var/cache/coherd",
         "--log-level=warn",
         "--quota=mappings=100",
         "--quota=blob-bytes=2G",

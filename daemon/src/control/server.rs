@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
 use crate::explain::one_line;
 use crate::snapshot::{Direction, SnapshotError, Transfers};
+use crate::socket_file::{SocketFile, lock_folder_of};
 
 /// How long a client may do nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,20 +30,21 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// The socket, whose file goes when this is dropped.
 #[derive(Debug)]
 pub struct ControlSocket {
-    path: PathBuf,
+    listener: Option<UnixListener>,
+    file: Arc<SocketFile>,
 }
 
 impl ControlSocket {
-    /// Serves clients at `path`, one after the other, in a thread of its own. A socket file that
-    /// nobody listens on is replaced.
+    /// Listens on `path`. A socket file that nobody listens on is replaced.
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub fn serve(path: &Path, transfers: Arc<Transfers>) -> Result<Self, ControlError> {
+    pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |source| ControlError::Bind {
             path: path.into(),
             source,
         };
+        let _lock = lock_folder_of(path);
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(ControlError::NotASocket(path.into()));
@@ -54,7 +56,26 @@ impl ControlSocket {
             Err(_) => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let socket = Self { path: path.into() };
+        let file = SocketFile::of(path).map_err(|errno| failed(errno.into()))?;
+        Ok(Self {
+            listener: Some(listener),
+            file: Arc::new(file),
+        })
+    }
+
+    /// The file that was made for it.
+    pub fn file(&self) -> &Arc<SocketFile> {
+        &self.file
+    }
+
+    /// Serves clients from now on, one after the other, in a thread of its own.
+    ///
+    /// # Errors
+    /// That of starting a thread.
+    pub fn serve(&mut self, transfers: Arc<Transfers>) -> std::io::Result<()> {
+        let Some(listener) = self.listener.take() else {
+            return Ok(());
+        };
         std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
@@ -64,14 +85,13 @@ impl ControlSocket {
                     }
                 }
             })
-            .map_err(failed)?;
-        Ok(socket)
+            .map(drop)
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        self.file.remove();
     }
 }
 

@@ -21,6 +21,33 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// All there are, in the order of their codes, from 1.
+    const CODES: [Self; 5] = [
+        Self::Emulation,
+        Self::Other,
+        Self::Kvm { honours_pat: None },
+        Self::Kvm {
+            honours_pat: Some(false),
+        },
+        Self::Kvm {
+            honours_pat: Some(true),
+        },
+    ];
+
+    /// A finding as a number, for another process of coherd's.
+    pub fn code(found: Option<Self>) -> i32 {
+        (1..)
+            .zip(Self::CODES)
+            .find_map(|(code, one)| (Some(one) == found).then_some(code))
+            .unwrap_or(0)
+    }
+
+    /// The finding that has this number.
+    pub fn from_code(code: i32) -> Option<Self> {
+        let index = usize::try_from(code).ok()?.checked_sub(1)?;
+        Self::CODES.get(index).copied()
+    }
+
     /// That of the process behind a socket, as `root`'s `proc` has it; `None` where it is not to
     /// be seen, as from within another namespace.
     pub fn of_peer(socket: impl AsFd, root: &Path) -> Option<Self> {
@@ -118,6 +145,15 @@ mod tests {
 
     fn kvm(honours_pat: Option<bool>) -> Option<Accelerator> {
         Some(Accelerator::Kvm { honours_pat })
+    }
+
+    #[test]
+    fn every_finding_has_a_number() {
+        for found in [None].into_iter().chain(Accelerator::CODES.map(Some)) {
+            assert_eq!(Accelerator::from_code(Accelerator::code(found)), found);
+        }
+        assert_eq!(Accelerator::from_code(-1), None);
+        assert_eq!(Accelerator::from_code(99), None);
     }
 
     #[test]

@@ -39,8 +39,9 @@ fn ctl_save(folder: &TempDir) -> (Result<(), String>, String) {
 fn controlled(rig: &BlobRig) -> (TempDir, ControlSocket) {
     let folder = tempfile::tempdir().unwrap();
     let transfers = rig.server.control().transfers();
-    let socket = ControlSocket::serve(&folder.path().join("control"), transfers);
-    (folder, socket.unwrap())
+    let mut socket = ControlSocket::bind(&folder.path().join("control")).unwrap();
+    socket.serve(transfers).unwrap();
+    (folder, socket)
 }
 
 #[test]
@@ -84,7 +85,8 @@ fn refusal_names_the_guests_contexts_and_leaves_an_earlier_file_alone() {
     let state = folder.path().join("state");
     fs::write(&state, b"before").unwrap();
     let transfers = rig.server.control().transfers();
-    let _socket = ControlSocket::serve(&folder.path().join("control"), transfers).unwrap();
+    let mut socket = ControlSocket::bind(&folder.path().join("control")).unwrap();
+    socket.serve(transfers).unwrap();
 
     let (saved, _) = ctl_save(&folder);
 
