@@ -1,8 +1,7 @@
 //! Where the front-end comes from: a socket path, or a socket that was handed down.
 
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use thiserror::Error;
 
-use crate::socket_file::{SocketFile, lock_folder_of};
+use crate::socket_file::{SocketFile, Taken, make_free};
 
 /// Why there is no socket.
 #[derive(Debug, Error)]
@@ -59,19 +58,10 @@ impl Socket {
     /// # Errors
     /// See [`ListenError`].
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
-        let _alone = lock_folder_of(path);
-        match std::fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(ListenError::NotASocket(path.into()));
-            }
-            Ok(_) => match is_stale(path) {
-                Ok(true) => drop(std::fs::remove_file(path)),
-                Ok(false) => return Err(ListenError::InUse(path.into())),
-                // bind will say what is wrong.
-                Err(_) => {}
-            },
-            Err(_) => {}
-        }
+        let _alone = make_free(path).map_err(|taken| match taken {
+            Taken::InUse => ListenError::InUse(path.into()),
+            Taken::NotASocket => ListenError::NotASocket(path.into()),
+        })?;
         let failed = |source| ListenError::Bind {
             path: path.into(),
             source,
@@ -143,19 +133,6 @@ impl Drop for Socket {
         if let Some(file) = self.file() {
             file.remove();
         }
-    }
-}
-
-/// Whether nobody has the socket of this file open. Its owner is not disturbed: a socket of another
-/// type is never connected, and refused with another error than one that is not there.
-fn is_stale(path: &Path) -> std::io::Result<bool> {
-    match UnixDatagram::unbound()?.connect(path) {
-        Ok(()) => Ok(false),
-        Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::CONNREFUSED) => Ok(true),
-            Some(Errno::PROTOTYPE) => Ok(false),
-            _ => Err(error),
-        },
     }
 }
 

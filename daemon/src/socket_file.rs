@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -59,10 +61,52 @@ impl SocketFile {
     }
 }
 
+/// Why a path is not free for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Another process has the socket there open.
+    InUse,
+    /// What is there is not a socket.
+    NotASocket,
+}
+
+/// Makes `path` free for a socket: removes one that nobody has open. Others that call this for a
+/// path in the same folder wait until the result is dropped. What else is wrong with the path,
+/// bind will say.
+///
+/// # Errors
+/// See [`Taken`].
+pub fn make_free(path: &Path) -> Result<Option<OwnedFd>, Taken> {
+    let lock = lock_folder_of(path);
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(Taken::NotASocket),
+        Ok(_) => match is_stale(path) {
+            Ok(true) => drop(std::fs::remove_file(path)),
+            Ok(false) => return Err(Taken::InUse),
+            Err(_) => {}
+        },
+        Err(_) => {}
+    }
+    Ok(lock)
+}
+
+/// Whether nobody has the socket of this file open. Its owner is not disturbed: a socket of another
+/// type is never connected, and refused with another error than one that is not there.
+fn is_stale(path: &Path) -> std::io::Result<bool> {
+    match UnixDatagram::unbound()?.connect(path) {
+        Ok(()) => Ok(false),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::CONNREFUSED) => Ok(true),
+            Some(Errno::PROTOTYPE) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
 /// Keeps others that call this for a file in the same folder waiting until the result is dropped,
 /// so that of two processes which find a stale socket one makes a new one and the other sees it.
 /// Gives up after half a second, and where the folder cannot be read.
-pub fn lock_folder_of(path: &Path) -> Option<OwnedFd> {
+fn lock_folder_of(path: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(folder_of(path), flags, Mode::empty()).ok()?;
     for _ in 0..TRIES {
@@ -91,6 +135,7 @@ fn id(folder: impl AsFd, path: &Path) -> Result<(u64, u64), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -114,5 +159,24 @@ mod tests {
     fn folder_of_a_bare_name_is_where_the_process_is() {
         assert_eq!(folder_of(Path::new("s")), Path::new("."));
         assert_eq!(folder_of(Path::new("/s")), Path::new("/"));
+    }
+
+    #[test]
+    fn path_is_free_once_nobody_has_its_socket_whatever_the_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let address = SocketAddrUnix::new(&path).unwrap();
+        for kind in [SocketType::STREAM, SocketType::SEQPACKET, SocketType::DGRAM] {
+            let socket = rustix::net::socket(AddressFamily::UNIX, kind, None).unwrap();
+            rustix::net::bind(&socket, &address).unwrap();
+            assert_eq!(make_free(&path).unwrap_err(), Taken::InUse, "{kind:?}");
+            assert!(path.exists());
+            drop(socket);
+            assert!(make_free(&path).is_ok());
+            assert!(!path.exists());
+        }
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(make_free(&path).unwrap_err(), Taken::NotASocket);
+        assert!(path.exists());
     }
 }

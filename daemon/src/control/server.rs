@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use tracing::{debug, warn};
 use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
 use crate::explain::one_line;
 use crate::snapshot::{Direction, SnapshotError, Transfers};
-use crate::socket_file::{SocketFile, lock_folder_of};
+use crate::socket_file::{SocketFile, Taken, make_free};
 
 /// How long a client may do nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,17 +43,10 @@ impl ControlSocket {
             path: path.into(),
             source,
         };
-        let _lock = lock_folder_of(path);
-        match std::fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(ControlError::NotASocket(path.into()));
-            }
-            Ok(_) if UnixStream::connect(path).is_ok() => {
-                return Err(ControlError::InUse(path.into()));
-            }
-            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
-            Err(_) => {}
-        }
+        let _alone = make_free(path).map_err(|taken| match taken {
+            Taken::InUse => ControlError::InUse(path.into()),
+            Taken::NotASocket => ControlError::NotASocket(path.into()),
+        })?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         let file = SocketFile::of(path).map_err(|errno| failed(errno.into()))?;
         Ok(Self {

@@ -1,19 +1,18 @@
 //! Where peers come from: a socket path, or a socket that was handed down.
 
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
-    socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+    sockopt,
 };
 use thiserror::Error;
 
-use crate::socket_file::{SocketFile, lock_folder_of};
+use crate::socket_file::{SocketFile, Taken, make_free};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -64,19 +63,10 @@ impl SyncSocket {
             source,
         };
         let address = SocketAddrUnix::new(path).map_err(failed)?;
-        let _lock = lock_folder_of(path);
-        match std::fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(SyncListenError::NotASocket(path.into()));
-            }
-            Ok(_) => match connect(socket().map_err(failed)?, &address) {
-                Err(Errno::CONNREFUSED) => {
-                    let _ = std::fs::remove_file(path);
-                }
-                _ => return Err(SyncListenError::InUse(path.into())),
-            },
-            Err(_) => {}
-        }
+        let _alone = make_free(path).map_err(|taken| match taken {
+            Taken::InUse => SyncListenError::InUse(path.into()),
+            Taken::NotASocket => SyncListenError::NotASocket(path.into()),
+        })?;
         let fd = socket().map_err(failed)?;
         // The file gets the mode that the socket has when it is bound.
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o660)).map_err(failed)?;

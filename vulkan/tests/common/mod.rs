@@ -6,6 +6,7 @@
 
 pub mod layer;
 
+use std::error::Error;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -66,7 +67,10 @@ impl Checked {
                 messages,
             }),
             Err(error) if is_absence(&error) => {
-                skip(&format!("{error:?}"));
+                let causes =
+                    std::iter::successors(Some(&error as &dyn Error), |error| (*error).source());
+                let causes: Vec<String> = causes.map(ToString::to_string).collect();
+                skip(&causes.join(": "));
                 None
             }
             Err(error) => panic!("no device: {error:?}"),

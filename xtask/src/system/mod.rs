@@ -141,16 +141,19 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
             None => Rig::start(lab, case.setup, progress),
         };
         let began = Instant::now();
-        let verdict = match rig {
-            Ok(mut rig) => {
-                let verdict = attempt(case, &mut rig, progress);
-                if case.after == After::Idle && !matches!(verdict, Verdict::Failed(_)) {
-                    shared = Some((case.setup, rig));
-                }
-                verdict
-            }
-            Err(failure) => Verdict::Failed(format!("no guest: {}", one_line(&failure))),
-        };
+        let (mut verdict, mut left) = play(case, rig, progress);
+        let hangs = |rig: &Rig<'_>| !rig.takes_commands();
+        if matches!(verdict, Verdict::Failed(_)) && left.as_ref().is_some_and(hangs) {
+            progress.say(&format!(
+                "{}: the guest's agent, which knows nothing of the GPU, hangs; once more in a new guest",
+                case.name
+            ));
+            drop(left);
+            (verdict, left) = play(case, Rig::start(lab, case.setup, progress), progress);
+        }
+        if case.after == After::Idle && !matches!(verdict, Verdict::Failed(_)) {
+            shared = left.map(|rig| (case.setup, rig));
+        }
         let entry = Entry {
             name: case.name,
             verdict,
@@ -163,6 +166,21 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
         report.entries.push(entry);
     }
     Ok(report)
+}
+
+/// Plays a case, and returns the guest it was played in, if there is one.
+fn play<'lab>(
+    case: &Case,
+    rig: Result<Rig<'lab>, Failure>,
+    progress: &Progress,
+) -> (Verdict, Option<Rig<'lab>>) {
+    match rig {
+        Ok(mut rig) => (attempt(case, &mut rig, progress), Some(rig)),
+        Err(failure) => (
+            Verdict::Failed(format!("no guest: {}", one_line(&failure))),
+            None,
+        ),
+    }
 }
 
 fn attempt(case: &Case, rig: &mut Rig<'_>, progress: &Progress) -> Verdict {

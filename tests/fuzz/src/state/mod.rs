@@ -53,7 +53,10 @@ fn sections(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 /// The good state, with bytes of its sections replaced, and sections left out or repeated.
 fn changed(u: &mut Unstructured<'_>) -> Vec<u8> {
     let mut all = sample::sections();
-    while let Ok([what, section, place, value]) = u.arbitrary::<[u8; 4]>() {
+    // Where there is nothing left, zeros are drawn, without end.
+    while !u.is_empty()
+        && let Ok([what, section, place, value]) = u.arbitrary::<[u8; 4]>()
+    {
         let at = usize::from(section) % all.len().max(1);
         match what % 8 {
             0 if all.len() > 1 => {
