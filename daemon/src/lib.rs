@@ -10,6 +10,7 @@ pub mod cli;
 pub mod coherence;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod ctl;
 pub mod device;
 pub mod exit;

@@ -13,13 +13,13 @@ use coherd_blob::Window;
 use coherd_protocol::gpu::{Config, Features};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::sockopt::socket_peercred;
 use thiserror::Error;
 use tracing::{error, info, warn};
 use vhost::vhost_user::Error as VhostUserError;
 
 use crate::cage;
 use crate::coherence::Registry;
+use crate::credentials::Credentials;
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::hang::HangPolicy;
@@ -345,9 +345,10 @@ impl Daemon {
 
     /// Serves one front-end.
     fn serve(&mut self, stream: UnixStream, user: &UserSignals<'_>) -> Result<Event, ServeError> {
-        self.manager.status(&match socket_peercred(&stream) {
-            Ok(peer) => format!("Serving the VMM, process {}", peer.pid.as_raw_nonzero()),
-            Err(_) => "Serving the VMM".to_owned(),
+        let peer = Credentials::of_peer(&stream).map_or(0, |peer| peer.pid);
+        self.manager.status(&match peer {
+            0 => "Serving the VMM".to_owned(),
+            pid => format!("Serving the VMM, process {pid}"),
         });
         self.mapping_types.meet_vmm(&stream);
         let handler = Handler::new(

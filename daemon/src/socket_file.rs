@@ -11,9 +11,12 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, open, statat, unlinkat};
 use rustix::io::Errno;
 
-/// Tries to have a folder for oneself, and the time between two.
+/// Tries to have a folder for oneself, and the time between two; also of the looks below.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Looks at a socket that is in use.
+const LOOKS: u32 = 20;
 
 /// A socket file that this process made. It can be removed when the path leads elsewhere, in a
 /// sandbox, and is left alone once another has its name.
@@ -80,7 +83,7 @@ pub fn make_free(path: &Path) -> Result<Option<OwnedFd>, Taken> {
     let lock = lock_folder_of(path);
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(Taken::NotASocket),
-        Ok(_) => match is_stale(path) {
+        Ok(_) => match is_stale_soon(path) {
             Ok(true) => drop(std::fs::remove_file(path)),
             Ok(false) => return Err(Taken::InUse),
             Err(_) => {}
@@ -88,6 +91,18 @@ pub fn make_free(path: &Path) -> Result<Option<OwnedFd>, Taken> {
         Err(_) => {}
     }
     Ok(lock)
+}
+
+/// Whether nobody has the socket of this file open, or has in a moment: a daemon whose keeper was
+/// killed ends a little later than that.
+fn is_stale_soon(path: &Path) -> std::io::Result<bool> {
+    for _ in 1..LOOKS {
+        match is_stale(path) {
+            Ok(false) => thread::sleep(PAUSE),
+            settled => return settled,
+        }
+    }
+    is_stale(path)
 }
 
 /// Whether nobody has the socket of this file open. Its owner is not disturbed: a socket of another

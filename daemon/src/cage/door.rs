@@ -7,8 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use zerocopy::IntoBytes;
+
 use super::Outside;
 use super::message;
+use crate::credentials::Credentials;
 use crate::guest_pat::Accelerator;
 
 /// The configuration file, opened anew.
@@ -17,8 +20,11 @@ const CONFIG: u8 = b'c';
 /// What the command line of a socket's peer says of its hypervisor.
 const PEER: u8 = b'p';
 
-/// An answer is one word: 0 or an errno, or what was found.
-const ANSWER: usize = 4;
+/// Who is at the other end of a socket.
+const WHO: u8 = b'w';
+
+/// An answer: 0 or an errno, or what was found; then for [`WHO`] a process, user and group.
+type Answer = [i32; 4];
 
 /// The way to the keeper.
 #[derive(Debug)]
@@ -45,26 +51,40 @@ impl Door {
     pub fn config(&self) -> io::Result<File> {
         match self.ask(CONFIG, None)? {
             (_, Some(file)) => Ok(file.into()),
-            (0, None) => Err(io::ErrorKind::NotFound.into()),
-            (errno, None) => Err(io::Error::from_raw_os_error(errno)),
+            ([0, ..], None) => Err(io::ErrorKind::NotFound.into()),
+            ([errno, ..], None) => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 
     /// How the VMM at the other end of `socket` runs its guest; `None` if it does not say.
     pub fn accelerator(&self, socket: impl AsFd) -> Option<Accelerator> {
-        let (code, _) = self.ask(PEER, Some(socket.as_fd())).ok()?;
+        let ([code, ..], _) = self.ask(PEER, Some(socket.as_fd())).ok()?;
         Accelerator::from_code(code)
     }
 
-    fn ask(&self, what: u8, file: Option<BorrowedFd<'_>>) -> io::Result<(i32, Option<OwnedFd>)> {
+    /// Who connected to `socket`, in the numbers of the host.
+    ///
+    /// # Errors
+    /// That of the keeper's getsockopt.
+    pub fn credentials(&self, socket: impl AsFd) -> io::Result<Credentials> {
+        match self.ask(WHO, Some(socket.as_fd()))?.0 {
+            [0, numbers @ ..] => {
+                let [pid, uid, gid] = numbers.map(i32::cast_unsigned);
+                Ok(Credentials { pid, uid, gid })
+            }
+            [errno, ..] => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    fn ask(&self, what: u8, file: Option<BorrowedFd<'_>>) -> io::Result<(Answer, Option<OwnedFd>)> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         message::send(&*socket, &[what], file)?;
-        let mut answer = [0; ANSWER];
-        let (length, file) = message::receive(&*socket, &mut answer)?;
-        if length != ANSWER {
+        let mut answer = Answer::default();
+        let (length, file) = message::receive(&*socket, answer.as_mut_bytes())?;
+        if length != size_of::<Answer>() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok((i32::from_le_bytes(answer), file))
+        Ok((answer, file))
     }
 }
 
@@ -75,21 +95,40 @@ pub(super) fn answer(socket: &OwnedFd, outside: &Outside) -> bool {
         Ok((1, None)) if request[0] == CONFIG => config(outside.config.as_deref()),
         Ok((1, Some(peer))) if request[0] == PEER => {
             let found = Accelerator::of_peer(&peer, Path::new("/"));
-            (Accelerator::code(found), None)
+            (word(Accelerator::code(found)), None)
         }
-        Ok((1, _)) => (libc::EINVAL, None),
+        Ok((1, Some(peer))) if request[0] == WHO => (who(&peer), None),
+        Ok((1, _)) => (word(libc::EINVAL), None),
         _ => return false,
     };
     let file = file.as_ref().map(AsFd::as_fd);
-    message::send(socket, &answer.to_le_bytes(), file).is_ok()
+    message::send(socket, answer.as_bytes(), file).is_ok()
 }
 
-fn config(path: Option<&Path>) -> (i32, Option<File>) {
+fn config(path: Option<&Path>) -> (Answer, Option<File>) {
     match path.map(File::open) {
-        Some(Ok(file)) => (0, Some(file)),
-        Some(Err(error)) => (error.raw_os_error().unwrap_or(libc::EIO), None),
-        None => (libc::ENOENT, None),
+        Some(Ok(file)) => (word(0), Some(file)),
+        Some(Err(error)) => (word(errno_of(&error)), None),
+        None => (word(libc::ENOENT), None),
     }
+}
+
+fn who(peer: &OwnedFd) -> Answer {
+    match Credentials::seen_from_here(peer) {
+        Ok(Credentials { pid, uid, gid }) => {
+            let [pid, uid, gid] = [pid, uid, gid].map(u32::cast_signed);
+            [0, pid, uid, gid]
+        }
+        Err(error) => word(errno_of(&error)),
+    }
+}
+
+fn word(first: i32) -> Answer {
+    [first, 0, 0, 0]
+}
+
+fn errno_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
 }
 
 #[cfg(test)]
@@ -131,14 +170,27 @@ mod tests {
     #[test]
     fn requests_that_nobody_makes_get_nothing() {
         through(&Outside::default(), |door| {
-            assert_eq!(door.ask(b'x', None).unwrap().0, libc::EINVAL);
-            assert_eq!(door.ask(PEER, None).unwrap().0, libc::EINVAL);
+            assert_eq!(door.ask(b'x', None).unwrap().0, word(libc::EINVAL));
+            assert_eq!(door.ask(PEER, None).unwrap().0, word(libc::EINVAL));
+            assert_eq!(door.ask(WHO, None).unwrap().0, word(libc::EINVAL));
             let (ours, _theirs) = UnixStream::pair().unwrap();
             let config = door.ask(CONFIG, Some(ours.as_fd())).unwrap();
-            assert_eq!(config.0, libc::EINVAL);
+            assert_eq!(config.0, word(libc::EINVAL));
             assert!(config.1.is_none());
             // The maker of a socket pair says nothing.
             assert_eq!(door.accelerator(&ours), None);
+        });
+    }
+
+    #[test]
+    fn process_at_the_other_end_of_a_socket_is_named_as_the_host_does() {
+        through(&Outside::default(), |door| {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            let here = Credentials::seen_from_here(&ours).unwrap();
+            assert_eq!(door.credentials(&ours).unwrap(), here);
+            let file = File::open("/dev/null").unwrap();
+            let error = door.credentials(&file).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK));
         });
     }
 }

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use crate::credentials::Credentials;
 
 /// How the VMM runs its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +51,9 @@ impl Accelerator {
     /// That of the process behind a socket, as `root`'s `proc` has it; `None` where it is not to
     /// be seen, as from within another namespace.
     pub fn of_peer(socket: impl AsFd, root: &Path) -> Option<Self> {
-        let peer = getsockopt(&socket, PeerCredentials).ok()?.pid();
+        let peer = Credentials::seen_from_here(socket).ok()?.pid;
         // Of a socket pair, the process that made it, which may hand it on.
-        let is_another = peer > 0 && u32::try_from(peer) != Ok(std::process::id());
+        let is_another = ![0, std::process::id()].contains(&peer);
         let path = root.join(format!("proc/{peer}/cmdline"));
         let line = std::fs::read(path).ok().filter(|_| is_another)?;
         Self::of_command_line(&line)
