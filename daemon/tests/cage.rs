@@ -250,12 +250,20 @@ fn missing_user_namespaces_are_named_with_what_to_do() {
 
 #[test]
 fn start_in_the_cage_takes_no_time_that_a_user_sees() {
-    let shortest = |arguments: &[&str]| {
-        let times = (0..RUNS).map(|_| Daemon::start(arguments).took);
-        times.min().unwrap()
+    let shortest = |arguments: &[&str], enough: Duration| {
+        let began = Instant::now();
+        let mut shortest = Duration::MAX;
+        for run in 0.. {
+            shortest = Daemon::start(arguments).took.min(shortest);
+            let is_shown = shortest < enough || began.elapsed() > PATIENCE;
+            if run >= RUNS && is_shown {
+                break;
+            }
+        }
+        shortest
     };
-    let without = shortest(&["--sandbox", "none", "--seccomp", "none"]);
-    let with = shortest(&[]);
+    let without = shortest(&["--sandbox", "none", "--seccomp", "none"], Duration::MAX);
+    let with = shortest(&[], START);
     println!("start until ready: {with:?} in the cage, {without:?} without");
     assert!(with < START, "{with:?}");
 }
@@ -265,29 +273,47 @@ const GET_FEATURES: [u8; 12] = [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
 /// The same with 8 bytes.
 const FEATURES: usize = 20;
 
-/// Requests in a row, of which there are as many as [`RUNS`].
-const REQUESTS: u32 = 1000;
+/// Requests in a row.
+const REQUESTS: u32 = 200;
 
-/// The shortest time of a request and its answer: a poll and two calls on a socket.
-fn round_trip(seccomp: &str) -> Duration {
-    let daemon = Daemon::start(&["--seccomp", seccomp]);
-    let mut vmm = UnixStream::connect(daemon.socket()).unwrap();
-    let mut row = || {
-        let began = Instant::now();
-        for _ in 0..REQUESTS {
-            vmm.write_all(&GET_FEATURES).unwrap();
-            vmm.read_exact(&mut [0; FEATURES]).unwrap();
-        }
-        began.elapsed() / REQUESTS
-    };
-    (0..RUNS).map(|_| row()).min().unwrap()
+/// How many times as long a request may take with filters.
+const FILTERS: f64 = 2.0;
+
+/// How long the shortest times may take to show.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One request and its answer, on the average of a row: a poll and two calls on a socket.
+fn round_trip(vmm: &mut UnixStream) -> Duration {
+    let began = Instant::now();
+    for _ in 0..REQUESTS {
+        vmm.write_all(&GET_FEATURES).unwrap();
+        vmm.read_exact(&mut [0; FEATURES]).unwrap();
+    }
+    began.elapsed() / REQUESTS
 }
 
 #[test]
 fn filters_cost_a_request_next_to_nothing() {
-    let (with, without) = (round_trip("kill"), round_trip("none"));
-    let ratio = with.as_secs_f64() / without.as_secs_f64();
+    let daemons = ["kill", "none"].map(|seccomp| Daemon::start(&["--seccomp", seccomp]));
+    let mut vmms = daemons
+        .each_ref()
+        .map(|daemon| UnixStream::connect(daemon.socket()).unwrap());
+    // Others use this machine, so both take turns, and the shortest time of each counts. It shows
+    // sooner or later, and only where filters are dear the ratio stays what it is.
+    let mut shortest = [Duration::MAX; 2];
+    let began = Instant::now();
+    let ratio = loop {
+        for _ in 0..RUNS {
+            for (vmm, shortest) in vmms.iter_mut().zip(&mut shortest) {
+                *shortest = round_trip(vmm).min(*shortest);
+            }
+        }
+        let ratio = shortest[0].as_secs_f64() / shortest[1].as_secs_f64();
+        if ratio < FILTERS || began.elapsed() > PATIENCE {
+            break ratio;
+        }
+    };
+    let [with, without] = shortest;
     println!("request and answer: {with:?} with filters, {without:?} without, {ratio:.2} times");
-    // Others use this machine.
-    assert!(ratio < 2.0, "{ratio:.2}");
+    assert!(ratio < FILTERS, "{ratio:.2}");
 }
