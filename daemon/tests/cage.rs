@@ -18,6 +18,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_coherd");
 /// How many times a time is taken, of which the shortest counts: others use this machine.
 const RUNS: usize = 10;
 
+/// How many times as long as one without a cage, on a machine that never rests.
+const BUSY: u32 = 20;
+
+/// Without a cage.
+const OPEN: [&str; 4] = ["--sandbox", "none", "--seccomp", "none"];
+
 /// The most that the start may take, without a GPU's driver.
 const START: Duration = Duration::from_millis(100);
 
@@ -48,10 +54,11 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
+        let mut said = String::new();
+        while !said.contains("ready") {
+            assert_ne!(log.read_line(&mut said).unwrap(), 0, "{said}");
+        }
         let took = began.elapsed();
-        assert!(line.contains("ready"), "{line}");
         Self {
             child,
             folder,
@@ -229,6 +236,41 @@ fn ordinary_user_has_the_same_cage() {
     assert_confined(daemon.keeper(), &[NONE]);
 }
 
+/// `coherd ctl`, outside the cage.
+fn ctl(arguments: &[&str]) -> std::process::Output {
+    let output = Command::new(PROGRAM).arg("ctl").args(arguments).output();
+    output.unwrap()
+}
+
+#[test]
+fn state_leaves_the_cage_in_the_clients_file_and_enters_it_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let [control, state] = ["control", "state"].map(|name| {
+        let path = folder.path().join(name);
+        path.to_str().unwrap().to_owned()
+    });
+    let daemon = Daemon::start(&["--control-socket", &control]);
+    let saved = ctl(&["save", &state, "--control-socket", &control]);
+    assert!(saved.status.success(), "{saved:?}");
+    drop(daemon);
+    let daemon = Daemon::start(&["--restore", &state]);
+    assert_confined(daemon.inside(), &[NONE]);
+}
+
+#[test]
+fn peers_are_known_by_the_hosts_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let sync = folder.path().join("sync");
+    let sync = sync.to_str().unwrap();
+    let own = format!("uid={}", rustix::process::geteuid().as_raw());
+    // Users that a namespace does not know have this number in it.
+    for (allowed, status) in [(own.as_str(), 0), ("uid=65534", 1)] {
+        let _daemon = Daemon::start(&["--sync-socket", sync, "--sync-allow", allowed]);
+        let asked = ctl(&["blobs", "--sync-socket", sync]);
+        assert_eq!(asked.status.code(), Some(status), "{asked:?}");
+    }
+}
+
 #[test]
 fn missing_user_namespaces_are_named_with_what_to_do() {
     // In a user namespace of which no more may be made.
@@ -250,22 +292,22 @@ fn missing_user_namespaces_are_named_with_what_to_do() {
 
 #[test]
 fn start_in_the_cage_takes_no_time_that_a_user_sees() {
-    let shortest = |arguments: &[&str], enough: Duration| {
-        let began = Instant::now();
-        let mut shortest = Duration::MAX;
-        for run in 0.. {
-            shortest = Daemon::start(arguments).took.min(shortest);
-            let is_shown = shortest < enough || began.elapsed() > PATIENCE;
-            if run >= RUNS && is_shown {
-                break;
-            }
+    // Others use this machine, so both take turns, and the shortest time of each counts.
+    let mut shortest = [Duration::MAX; 2];
+    let began = Instant::now();
+    for run in 1.. {
+        for (arguments, shortest) in [&[][..], &OPEN].into_iter().zip(&mut shortest) {
+            *shortest = Daemon::start(arguments).took.min(*shortest);
         }
-        shortest
-    };
-    let without = shortest(&["--sandbox", "none", "--seccomp", "none"], Duration::MAX);
-    let with = shortest(&[], START);
+        let is_shown = shortest[0] < START || began.elapsed() > PATIENCE;
+        if run >= RUNS && is_shown {
+            break;
+        }
+    }
+    let [with, without] = shortest;
     println!("start until ready: {with:?} in the cage, {without:?} without");
-    assert!(with < START, "{with:?}");
+    // On a machine that is busy all the time any start takes longer, by about as many times.
+    assert!(with < START.max(without * BUSY), "{with:?}, {without:?}");
 }
 
 /// VHOST_USER_GET_FEATURES: request, flags (version 1) and a payload of no bytes.
@@ -298,8 +340,8 @@ fn filters_cost_a_request_next_to_nothing() {
     let mut vmms = daemons
         .each_ref()
         .map(|daemon| UnixStream::connect(daemon.socket()).unwrap());
-    // Others use this machine, so both take turns, and the shortest time of each counts. It shows
-    // sooner or later, and only where filters are dear the ratio stays what it is.
+    // As above. The shortest times show sooner or later, and only where filters are dear the
+    // ratio stays what it is.
     let mut shortest = [Duration::MAX; 2];
     let began = Instant::now();
     let ratio = loop {
