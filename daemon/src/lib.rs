@@ -5,10 +5,12 @@
 
 #![deny(unsafe_code)]
 
+pub mod cage;
 pub mod cli;
 pub mod coherence;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod ctl;
 pub mod device;
 pub mod dirty_log;

@@ -1,15 +1,17 @@
 //! The `coherd` program.
 
 use std::error::Error;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use coherd::cage::{self, Cage, Outside};
 use coherd::cli::{Cli, Command, capabilities};
 use coherd::coherence::Registry;
 use coherd::config::{ConfigError, LogLevel, RendererKind, Settings, SocketSource};
@@ -118,6 +120,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     let control = settings.control_socket.as_deref();
     let mut control = control.map(ControlSocket::bind).transpose()?;
+    let restore = cli.restore.as_deref().map(saved_state).transpose()?;
     let files = [
         socket.file(),
         sync_socket.as_ref().and_then(SyncSocket::file),
@@ -131,10 +134,13 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         status: status.as_fd(),
     };
     raise_open_files_limit();
-    let mapping_types = Arc::new(MappingTypes::new(
-        settings.type_mismatch,
-        HostFacts::collect(),
-    ));
+    let host = HostFacts::collect();
+    // Whatever comes from outside is open. From here on there is the cage, and there were no threads.
+    Cage::of(&settings).enter(Outside {
+        sockets: files.clone(),
+        config: cli.config.clone(),
+    })?;
+    let mapping_types = Arc::new(MappingTypes::new(settings.type_mismatch, host));
     let factory = renderer(&settings, &mapping_types)?;
     let blobs = sync_socket.is_some().then(Registry::new).transpose()?;
     let blobs = blobs.map(Arc::new);
@@ -157,14 +163,9 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         SyncServer::start(socket, allowed, blobs)
     });
     let _peers = peers.transpose()?;
-    if let Some(path) = &cli.restore {
-        let restored = std::fs::File::open(path)
-            .map_err(SnapshotError::from)
-            .and_then(|file| daemon.restore(file));
-        restored.map_err(|source| MainError::Restore {
-            path: path.clone(),
-            source,
-        })?;
+    if let Some((path, file)) = restore {
+        let restored = daemon.restore(file);
+        restored.map_err(|source| MainError::Restore { path, source })?;
     }
     if let Some(socket) = &mut control {
         socket.serve(daemon.control().transfers())?;
@@ -182,8 +183,21 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     std::thread::Builder::new()
         .name("last-resort".into())
         .spawn(move || end_soon_after(last_quit, &files))?;
+    cage::confine(cage::Thread::Main)?;
     info!("ready");
     Ok(daemon.run(&mut socket, &user, persist)?)
+}
+
+/// The file of a device's state, opened.
+fn saved_state(path: &Path) -> Result<(PathBuf, File), MainError> {
+    let path = path.to_owned();
+    match File::open(&path) {
+        Ok(file) => Ok((path, file)),
+        Err(error) => Err(MainError::Restore {
+            path,
+            source: error.into(),
+        }),
+    }
 }
 
 /// Ends the process a while after the user asked for it, whatever another thread waits for: a

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tracing::{error, info, warn};
 
+use crate::cage;
 use crate::config::{Given, LogLevel, Settings};
 use crate::explain::one_line;
 use crate::serve::Control;
@@ -30,6 +31,10 @@ pub struct Reloader {
 impl Reloader {
     /// Follows `signals`, which has bytes to read when the user asks, until it ends.
     pub fn run(mut self, mut signals: impl Read) {
+        if let Err(error) = cage::confine(cage::Thread::Reload) {
+            error!("configuration will not be read again: {}", one_line(&error));
+            return;
+        }
         while signals.read(&mut [0; 64]).is_ok_and(|read| read > 0) {
             self.reload();
         }
@@ -81,6 +86,9 @@ impl Reloader {
             ),
             ("renderer", wanted.renderer != running.renderer),
             ("render-node", wanted.render_node != running.render_node),
+            ("sandbox", wanted.sandbox != running.sandbox),
+            ("seccomp", wanted.seccomp != running.seccomp),
+            ("shader-cache", wanted.shader_cache != running.shader_cache),
             ("window-size", wanted.window_size != running.window_size),
             ("mem-slots", wanted.mem_slots != running.mem_slots),
             ("dirty-log", wanted.dirty_log != running.dirty_log),

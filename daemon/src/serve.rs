@@ -13,12 +13,13 @@ use coherd_blob::Window;
 use coherd_protocol::gpu::{Config, Features};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::sockopt::socket_peercred;
 use thiserror::Error;
 use tracing::{error, info, warn};
 use vhost::vhost_user::Error as VhostUserError;
 
+use crate::cage;
 use crate::coherence::Registry;
+use crate::credentials::Credentials;
 use crate::device::config_space::ConfigSpace;
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::hang::HangPolicy;
@@ -222,7 +223,9 @@ impl Daemon {
             let (rings, ended) = (Arc::clone(&rings), Arc::clone(&ended));
             let (orders, channel) = (Arc::clone(&orders), Arc::clone(&channel));
             move || {
-                let renderer = match factory(fences.clone()) {
+                let confined = cage::confine(cage::Thread::Device)
+                    .map_err(|error| RendererError::Failed(one_line(&error)));
+                let renderer = match confined.and_then(|()| factory(fences.clone())) {
                     Ok(renderer) => renderer,
                     Err(error) => {
                         let _ = ready.send(Err(error));
@@ -346,9 +349,10 @@ impl Daemon {
 
     /// Serves one front-end.
     fn serve(&mut self, stream: UnixStream, user: &UserSignals<'_>) -> Result<Event, ServeError> {
-        self.manager.status(&match socket_peercred(&stream) {
-            Ok(peer) => format!("Serving the VMM, process {}", peer.pid.as_raw_nonzero()),
-            Err(_) => "Serving the VMM".to_owned(),
+        let peer = Credentials::of_peer(&stream).map_or(0, |peer| peer.pid);
+        self.manager.status(&match peer {
+            0 => "Serving the VMM".to_owned(),
+            pid => format!("Serving the VMM, process {pid}"),
         });
         self.mapping_types.meet_vmm(&stream);
         let handler = Handler::new(

@@ -1,24 +1,28 @@
 //! The file of a unix socket, which is not to outlive its listener.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, open, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, open, statat, unlinkat};
 use rustix::io::Errno;
 
-/// Tries to have a folder for oneself, and the time between two.
+/// Tries to have a folder for oneself, and the time between two; also of the looks below.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Looks at a socket that is in use.
+const LOOKS: u32 = 20;
 
 /// A socket file that this process made. It can be removed when the path leads elsewhere, in a
 /// sandbox, and is left alone once another has its name.
 #[derive(Debug)]
 pub struct SocketFile {
+    path: PathBuf,
     folder: OwnedFd,
     name: OsString,
     id: (u64, u64),
@@ -33,14 +37,29 @@ impl SocketFile {
         let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = open(folder_of(path), flags, Mode::empty())?;
-        let id = id(&folder, &name)?;
-        Ok(Self { folder, name, id })
+        let id = id(&folder, name.as_ref())?;
+        let path = path.to_owned();
+        Ok(Self {
+            path,
+            folder,
+            name,
+            id,
+        })
     }
 
     /// Removes the file, unless it is another's now or gone.
     pub fn remove(&self) {
-        if id(&self.folder, &self.name) == Ok(self.id) {
-            let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
+        self.remove_at(self.folder.as_fd(), self.name.as_ref());
+    }
+
+    /// The same for a process that has closed its files and is where the path leads to the file.
+    pub fn remove_by_path(&self) {
+        self.remove_at(CWD, &self.path);
+    }
+
+    fn remove_at(&self, folder: BorrowedFd<'_>, path: &Path) {
+        if id(folder, path) == Ok(self.id) {
+            let _ = unlinkat(folder, path, AtFlags::empty());
         }
     }
 }
@@ -64,7 +83,7 @@ pub fn make_free(path: &Path) -> Result<Option<OwnedFd>, Taken> {
     let lock = lock_folder_of(path);
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(Taken::NotASocket),
-        Ok(_) => match is_stale(path) {
+        Ok(_) => match is_stale_soon(path) {
             Ok(true) => drop(std::fs::remove_file(path)),
             Ok(false) => return Err(Taken::InUse),
             Err(_) => {}
@@ -72,6 +91,18 @@ pub fn make_free(path: &Path) -> Result<Option<OwnedFd>, Taken> {
         Err(_) => {}
     }
     Ok(lock)
+}
+
+/// Whether nobody has the socket of this file open, or has in a moment: a daemon whose keeper was
+/// killed ends a little later than that.
+fn is_stale_soon(path: &Path) -> std::io::Result<bool> {
+    for _ in 1..LOOKS {
+        match is_stale(path) {
+            Ok(false) => thread::sleep(PAUSE),
+            settled => return settled,
+        }
+    }
+    is_stale(path)
 }
 
 /// Whether nobody has the socket of this file open. Its owner is not disturbed: a socket of another
@@ -111,8 +142,8 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn id(folder: &OwnedFd, name: &OsString) -> Result<(u64, u64), Errno> {
-    let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+fn id(folder: impl AsFd, path: &Path) -> Result<(u64, u64), Errno> {
+    let stat = statat(folder, path, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 

@@ -144,8 +144,10 @@ fn watchdog_is_not_told_when_the_device_thread_stands_still() {
     let service = Service::new();
     let mut child = service.activate("vhost-user", &[]);
     service.until_watchdog();
-    let pid = child.id();
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let keeper = child.id();
+    let children = format!("/proc/{keeper}/task/{keeper}/children");
+    let caged = std::fs::read_to_string(children).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", caged.trim())).unwrap();
     let name = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap();
     let gpu = tasks
         .map(|task| task.unwrap().path())

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::quota::{self, Limit};
 use super::value::{self, LogLevel, RendererKind, WindowSize};
+use crate::cage::{Sandbox, SeccompMode};
 use crate::device::display::Mode;
 use crate::device::hang::HangAction;
 use crate::sync::Allow;
@@ -110,6 +111,19 @@ pub struct Given {
     /// What to do about a context that hangs [default: log]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub on_hang: Option<HangAction>,
+    /// How the process is kept from the host's files, processes and network [default: namespace]
+    #[arg(long, value_enum)]
+    pub sandbox: Option<Sandbox>,
+
+    /// What becomes of a thread that makes a system call which its policy does not have
+    /// [default: kill]
+    #[arg(long, value_enum)]
+    pub seccomp: Option<SeccompMode>,
+
+    /// Keep compiled shaders in this folder, which a guest's programs can write to [default:
+    /// nowhere]
+    #[arg(long, value_name = "PATH")]
+    pub shader_cache: Option<PathBuf>,
 
     /// Least important messages to log on stderr [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
@@ -152,6 +166,9 @@ impl Given {
             on_type_mismatch: self.on_type_mismatch.or(file.on_type_mismatch),
             hang_timeout: self.hang_timeout.or(file.hang_timeout),
             on_hang: self.on_hang.or(file.on_hang),
+            sandbox: self.sandbox.or(file.sandbox),
+            seccomp: self.seccomp.or(file.seccomp),
+            shader_cache: self.shader_cache.or(file.shader_cache),
             log_level: self.log_level.or(file.log_level),
         }
     }

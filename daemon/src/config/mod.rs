@@ -14,6 +14,7 @@ use thiserror::Error;
 
 pub use self::given::Given;
 pub use self::value::{LogLevel, RendererKind};
+use crate::cage::{Sandbox, SeccompMode};
 use crate::device::display::{DisplayError, Mode, Outputs};
 use crate::device::hang::HangPolicy;
 use crate::device::quota::{QuotaError, Quotas, Scope};
@@ -95,6 +96,12 @@ pub struct Settings {
     pub type_mismatch: Policies,
     /// What is done about work that the GPU does not get done.
     pub hangs: HangPolicy,
+    /// How the host is hidden from the process.
+    pub sandbox: Sandbox,
+    /// What policies of system calls do.
+    pub seccomp: SeccompMode,
+    /// The folder for compiled shaders, if they are kept.
+    pub shader_cache: Option<PathBuf>,
     /// Least important messages to log.
     pub log_level: LogLevel,
     /// Displays on the first outputs.
@@ -174,6 +181,9 @@ impl Settings {
                 },
                 action: given.on_hang.unwrap_or_default(),
             },
+            sandbox: given.sandbox.unwrap_or(Sandbox::Namespace),
+            seccomp: given.seccomp.unwrap_or(SeccompMode::Kill),
+            shader_cache: given.shader_cache,
             log_level: given.log_level.unwrap_or(LogLevel::Info),
             displays: given.display.unwrap_or_else(|| vec![Mode::DEFAULT]),
             outputs: given.outputs,

@@ -49,6 +49,9 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         mem-slots = true
         dirty-log = true
         on-type-mismatch = "refuse"
+        sandbox = "chroot"
+        seccomp = "log"
+        shader-cache = "/var/cache/coherd"
         log-level = "warn"
         [quota]
         mappings = 100
@@ -71,6 +74,9 @@ fn file_has_every_option_under_the_name_of_its_flag() {
         "--mem-slots",
         "--dirty-log",
         "--on-type-mismatch=refuse",
+        "--sandbox=chroot",
+        "--seccomp=log",
+        "--shader-cache=/var/cache/coherd",
         "--log-level=warn",
         "--quota=mappings=100",
         "--quota=blob-bytes=2G",

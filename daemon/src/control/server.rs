@@ -10,19 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt::socket_peercred,
-};
-use rustix::process::{Uid, geteuid};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::geteuid;
 use tracing::{debug, warn};
 
 use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
+use crate::credentials::Credentials;
 use crate::explain::one_line;
 use crate::snapshot::{Direction, SnapshotError, Transfers};
 use crate::socket_file::{SocketFile, Taken, make_free};
 
 /// How long a client may do nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The user who may do everything anyway.
+const ROOT: u32 = 0;
 /// Time between two words on progress.
 const PERIOD: Duration = Duration::from_millis(500);
 
@@ -90,9 +91,9 @@ impl Drop for ControlSocket {
 fn serve_client(mut client: &UnixStream, transfers: &Arc<Transfers>) -> std::io::Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
-    let peer = socket_peercred(client)?;
-    if peer.uid != geteuid() && peer.uid != Uid::ROOT {
-        warn!(uid = peer.uid.as_raw(), "control client is not let in");
+    let peer = Credentials::of_peer(client)?;
+    if ![geteuid().as_raw(), ROOT].contains(&peer.uid) {
+        warn!(uid = peer.uid, "control client is not let in");
         return writeln!(
             client,
             "{ERROR} only the user that coherd runs as may do this"

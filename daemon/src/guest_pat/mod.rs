@@ -12,7 +12,7 @@ use coherd_blob::exporter::Location;
 use coherd_blob::guest_pat::{Cpu, GuestPat, KvmFacts, KvmVerdict, effective};
 use coherd_blob::memory_type::MapInfo;
 
-use self::vmm::Accelerator;
+pub(crate) use self::vmm::Accelerator;
 
 /// What is known of this host before there is a VMM. Taken at the start: a cage hides it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,12 @@ impl Hypervisor {
     /// That of the VMM behind a vhost-user socket. Its command line is a hint: it is believed
     /// where it says something, and nobody checks it.
     pub fn of_vmm(host: HostFacts, socket: impl AsFd) -> Self {
-        Self::with(host, Accelerator::of_peer(socket, Path::new("/")))
+        // In a cage, nobody but the keeper outside sees the VMM.
+        let accelerator = match crate::cage::door() {
+            Some(door) => door.accelerator(socket),
+            None => Accelerator::of_peer(socket, Path::new("/")),
+        };
+        Self::with(host, accelerator)
     }
 
     /// How a guest accesses memory that it was told to map as `told` and that an mmap of its file

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use crate::credentials::Credentials;
 
 /// How the VMM runs its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +21,39 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// All there are, in the order of their codes, from 1.
+    const CODES: [Self; 5] = [
+        Self::Emulation,
+        Self::Other,
+        Self::Kvm { honours_pat: None },
+        Self::Kvm {
+            honours_pat: Some(false),
+        },
+        Self::Kvm {
+            honours_pat: Some(true),
+        },
+    ];
+
+    /// A finding as a number, for another process of coherd's.
+    pub fn code(found: Option<Self>) -> i32 {
+        (1..)
+            .zip(Self::CODES)
+            .find_map(|(code, one)| (Some(one) == found).then_some(code))
+            .unwrap_or(0)
+    }
+
+    /// The finding that has this number.
+    pub fn from_code(code: i32) -> Option<Self> {
+        let index = usize::try_from(code).ok()?.checked_sub(1)?;
+        Self::CODES.get(index).copied()
+    }
+
     /// That of the process behind a socket, as `root`'s `proc` has it; `None` where it is not to
     /// be seen, as from within another namespace.
     pub fn of_peer(socket: impl AsFd, root: &Path) -> Option<Self> {
-        let peer = getsockopt(&socket, PeerCredentials).ok()?.pid();
+        let peer = Credentials::seen_from_here(socket).ok()?.pid;
         // Of a socket pair, the process that made it, which may hand it on.
-        let is_another = peer > 0 && u32::try_from(peer) != Ok(std::process::id());
+        let is_another = ![0, std::process::id()].contains(&peer);
         let path = root.join(format!("proc/{peer}/cmdline"));
         let line = std::fs::read(path).ok().filter(|_| is_another)?;
         Self::of_command_line(&line)
@@ -118,6 +145,15 @@ mod tests {
 
     fn kvm(honours_pat: Option<bool>) -> Option<Accelerator> {
         Some(Accelerator::Kvm { honours_pat })
+    }
+
+    #[test]
+    fn every_finding_has_a_number() {
+        for found in [None].into_iter().chain(Accelerator::CODES.map(Some)) {
+            assert_eq!(Accelerator::from_code(Accelerator::code(found)), found);
+        }
+        assert_eq!(Accelerator::from_code(-1), None);
+        assert_eq!(Accelerator::from_code(99), None);
     }
 
     #[test]

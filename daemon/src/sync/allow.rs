@@ -3,8 +3,9 @@
 use std::str::FromStr;
 
 use coherd_protocol::memory::Access;
-use rustix::net::UCred;
 use thiserror::Error;
+
+use crate::credentials::Credentials;
 
 /// Why text is no rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -34,10 +35,10 @@ impl Allow {
         }
     }
 
-    fn is_about(&self, peer: &UCred) -> bool {
+    fn is_about(&self, peer: &Credentials) -> bool {
         match self.who {
-            Who::User(uid) => peer.uid.as_raw() == uid,
-            Who::Group(gid) => peer.gid.as_raw() == gid,
+            Who::User(uid) => peer.uid == uid,
+            Who::Group(gid) => peer.gid == gid,
         }
     }
 }
@@ -72,7 +73,7 @@ impl AllowList {
     }
 
     /// What the process at the other end may do; `None` if it is not let in.
-    pub fn access(&self, peer: &UCred) -> Option<Access> {
+    pub fn access(&self, peer: &Credentials) -> Option<Access> {
         let rule = self.0.iter().find(|rule| rule.is_about(peer))?;
         Some(rule.access)
     }
@@ -89,14 +90,9 @@ impl Default for AllowList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::process::{Gid, Pid, Uid};
 
-    fn process(uid: u32, gid: u32) -> UCred {
-        UCred {
-            pid: Pid::INIT,
-            uid: Uid::from_raw(uid),
-            gid: Gid::from_raw(gid),
-        }
+    fn process(uid: u32, gid: u32) -> Credentials {
+        Credentials { pid: 1, uid, gid }
     }
 
     #[test]

@@ -9,12 +9,12 @@ use coherd_blob::{Access, Holder};
 use coherd_protocol::sync::limits::NAME_LEN;
 use coherd_protocol::sync::wire::Capabilities;
 use coherd_protocol::sync::{Header, Status};
-use rustix::net::UCred;
 
 use super::jobs::{OpenBracket, Ticket};
 use super::outbox::Outbox;
 use super::request::Refusal;
 use crate::coherence::registry::KnownBlob;
+use crate::credentials::Credentials;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct Peer {
     /// The connection.
     pub socket: OwnedFd,
     /// The process at the other end.
-    pub process: UCred,
+    pub process: Credentials,
     /// How far it has come.
     pub standing: Standing,
     /// What it calls itself.
@@ -96,7 +96,7 @@ pub struct Peer {
 
 impl Peer {
     /// A connection that has said nothing yet.
-    pub fn new(id: u64, socket: OwnedFd, process: UCred, standing: Standing) -> Self {
+    pub fn new(id: u64, socket: OwnedFd, process: Credentials, standing: Standing) -> Self {
         Self {
             id,
             socket,

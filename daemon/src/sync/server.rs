@@ -11,7 +11,6 @@ use coherd_protocol::sync::wire::Capabilities;
 use coherd_protocol::sync::{Event, Request, RequestError, Status, text};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::sockopt;
 use thiserror::Error;
 use tracing::{debug, error, info, warn};
 
@@ -25,6 +24,7 @@ use super::peer::{Peer, Standing};
 use super::request::{self, Answer, Hub, Refusal};
 use crate::coherence::Registry;
 use crate::coherence::registry::Change;
+use crate::credentials::Credentials;
 use crate::limiter::Limiter;
 use crate::reactor::{Reactor, Wake};
 
@@ -285,7 +285,7 @@ impl Server {
     }
 
     fn welcome(&mut self, socket: OwnedFd) {
-        let Ok(process) = sockopt::socket_peercred(&socket) else {
+        let Ok(process) = Credentials::of_peer(&socket) else {
             return;
         };
         let is_away = |peer: &&Peer| matches!(peer.standing, Standing::TurnedAway(_));
@@ -298,7 +298,7 @@ impl Server {
             Some(access) => Standing::Stranger(access),
         };
         if let Standing::TurnedAway(status) = standing {
-            let (uid, gid) = (process.uid.as_raw(), process.gid.as_raw());
+            let (uid, gid) = (process.uid, process.gid);
             self.report(&format_args!(
                 "peer of user {uid} and group {gid} is not let in: {status}"
             ));

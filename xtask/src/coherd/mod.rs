@@ -146,10 +146,13 @@ impl Coherd {
         &self.control_socket
     }
 
-    /// Its process id.
+    /// The process that serves the guest: the one in the cage, whose keeper is the one that was started.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        let keeper = self.child.id();
+        let list = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
+        let inside = list.ok().and_then(|list| list.trim().parse().ok());
+        inside.unwrap_or(keeper)
     }
 
     /// All it said.
@@ -232,7 +235,7 @@ impl Coherd {
     /// # Errors
     /// [`CoherdError::Io`]
     pub fn signal(&self, signal: Signal) -> Result<(), CoherdError> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| failed("signal coherd")(io::ErrorKind::InvalidInput.into()))?;
         kill_process(pid, signal).map_err(|errno| failed("signal coherd")(errno.into()))
     }

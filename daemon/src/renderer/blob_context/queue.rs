@@ -8,10 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use coherd_protocol::gpu::header::Fence;
+use tracing::error;
 
 use super::gpu::Gpu;
 use super::job::{Job, Runner};
 use super::slot::{Gauge, Slot};
+use crate::cage;
+use crate::explain::one_line;
 use crate::renderer::FenceSink;
 
 /// Bytes of stack of a context's thread, in which the driver's library runs.
@@ -239,6 +242,11 @@ impl<G: Gpu> Queue<G> {
             .name("blob-context".into())
             .stack_size(STACK)
             .spawn(move || {
+                // Nothing of the guest's runs in a thread that is not confined.
+                if let Err(error) = cage::confine(cage::Thread::Context) {
+                    error!("a context gets no thread: {}", one_line(&error));
+                    std::process::abort();
+                }
                 runner.run();
                 drop(running);
             })

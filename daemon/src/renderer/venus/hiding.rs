@@ -20,7 +20,7 @@ const EXTENSIONS: &str = "VK_EXT_external_memory_dma_buf,VK_EXT_image_drm_format
 const LAYER: &str = "VK_LAYER_COHERD_hide_extensions";
 const LIBRARY: &str = "libVkLayer_coherd.so";
 
-/// Where packages put the library; beside the program comes first.
+/// Where packages, and the cage, put the library; beside the program comes first.
 const FOLDERS: [&str; 3] = [
     "/usr/lib/coherd",
     "/usr/libexec/coherd",
@@ -93,14 +93,16 @@ fn extended(variable: &str, value: OsString, separator: &str) -> OsString {
 }
 
 fn find() -> Option<PathBuf> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.to_owned()));
-    beside
-        .into_iter()
-        .chain(FOLDERS.map(PathBuf::from))
-        .map(|folder| folder.join(LIBRARY))
-        .find(|library| library.is_file())
+    let installed = FOLDERS.map(|folder| Path::new(folder).join(LIBRARY));
+    let installed = installed.into_iter().find(|library| library.is_file());
+    layer_beside_program().or(installed)
+}
+
+/// The layer beside the program, if it is there.
+pub fn layer_beside_program() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let library = program.parent()?.join(LIBRARY);
+    library.is_file().then_some(library)
 }
 
 fn manifest_in(folder: &TempDir) -> PathBuf {

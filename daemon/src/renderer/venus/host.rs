@@ -66,7 +66,7 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub fn find(render_node: Option<&Path>) -> Result<Self, HostError> {
-        let server = find_server()?;
+        let server = server_program()?;
         let node = render_node.map(find_node).transpose()?;
         let adapters = coherd_vulkan::enumerate()?;
         let adapter = coherd_vulkan::select(&adapters, node)?.clone();
@@ -133,7 +133,11 @@ impl Host {
     }
 }
 
-fn find_server() -> Result<PathBuf, HostError> {
+/// Looks for the render server's program.
+///
+/// # Errors
+/// [`HostError::NoServer`] or [`HostError::NoServerAt`]
+pub fn server_program() -> Result<PathBuf, HostError> {
     if let Some(path) = std::env::var_os(SERVER_VARIABLE).map(PathBuf::from) {
         return if path.is_file() {
             Ok(path)

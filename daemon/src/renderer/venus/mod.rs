@@ -29,7 +29,8 @@ use rutabaga_gfx::{
 };
 
 use self::foreign::{ForeignError, ForeignResources};
-pub use self::host::{Host, HostError};
+pub use self::hiding::layer_beside_program;
+pub use self::host::{Host, HostError, server_program};
 use self::processes::WorkerProcesses;
 use self::server::RenderServer;
 use self::watch::WorkerWatch;

@@ -51,7 +51,8 @@ impl WorkerProcesses {
     ///
     /// # Errors
     /// The error of timerfd_create.
-    pub fn new(server: u32) -> Result<Self, Errno> {
+    pub fn new(server: Pid) -> Result<Self, Errno> {
+        let server = server.as_raw_pid();
         let children = File::open(format!("/proc/{server}/task/{server}/children"))
             .inspect_err(|error| warn!(%error, "workers that do not end cannot be ended"))
             .ok();
@@ -161,7 +162,7 @@ mod tests {
 
     /// This process starts children as the render server does.
     fn workers() -> WorkerProcesses {
-        let mut workers = WorkerProcesses::new(std::process::id()).unwrap();
+        let mut workers = WorkerProcesses::new(rustix::process::getpid()).unwrap();
         // Tests run in threads, whose children are listed by thread.
         let thread = rustix::thread::gettid().as_raw_pid();
         let list = format!("/proc/self/task/{thread}/children");

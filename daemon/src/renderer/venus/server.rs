@@ -4,20 +4,24 @@
 //! child: it ends when its socket closes, and its end wakes the device thread.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, waitpid,
+};
 use thiserror::Error;
 
 use super::Host;
+use crate::cage;
 
 /// Why the render server did not start.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// It has no socket.
     #[error("the render server's socket: {0}")]
-    Socket(rustix::io::Errno),
+    Socket(Errno),
     /// It was not started, or cannot be watched.
     #[error("the render server: {0}")]
     Spawn(#[from] std::io::Error),
@@ -26,7 +30,7 @@ pub enum ServerError {
 /// See the module's description.
 #[derive(Debug)]
 pub struct RenderServer {
-    child: Child,
+    pid: Pid,
     pidfd: OwnedFd,
     dead: bool,
 }
@@ -44,20 +48,20 @@ impl RenderServer {
             None,
         )
         .map_err(ServerError::Socket)?;
-        // Standard input is the one fd that a child inherits without further ado.
         let mut command = Command::new(host.server());
         host.apply(&mut command);
-        let child = command
-            .args(["--socket-fd", "0"])
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| std::io::Error::other("it has no process id"))?;
+        let pid = match cage::launcher() {
+            Some(launcher) => {
+                let variables = command.get_envs();
+                let variables = variables.filter_map(|(name, value)| Some((name, value?)));
+                launcher.launch(command.get_program(), variables, theirs.as_fd())?
+            }
+            None => spawn(command, theirs)?,
+        };
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(std::io::Error::from)?;
         Ok((
             Self {
-                child,
+                pid,
                 pidfd,
                 dead: false,
             },
@@ -66,8 +70,8 @@ impl RenderServer {
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    pub fn id(&self) -> Pid {
+        self.pid
     }
 
     /// Readable once the server is dead.
@@ -82,11 +86,16 @@ impl RenderServer {
 
     /// Collects the dead server and says how it ended.
     pub fn obituary(&mut self) -> String {
-        self.dead = true;
-        match self.child.wait() {
-            Ok(status) => format!("the render server is dead ({status})"),
+        match self.collect() {
+            Ok(status) => format!("the render server is dead ({})", end_of(status)),
             Err(error) => format!("the render server is dead ({error})"),
         }
+    }
+
+    fn collect(&mut self) -> Result<WaitStatus, Errno> {
+        self.dead = true;
+        let waited = retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()))?;
+        waited.map(|(_, status)| status).ok_or(Errno::CHILD)
     }
 }
 
@@ -94,7 +103,28 @@ impl Drop for RenderServer {
     fn drop(&mut self) {
         // virglrenderer closed its end of the socket, which asks the server to end; a server that
         // hangs in a driver does not hear that.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if !self.dead {
+            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+            let _ = self.collect();
+        }
+    }
+}
+
+/// Standard input is the one fd that a child inherits without further ado.
+fn spawn(mut command: Command, socket: OwnedFd) -> std::io::Result<Pid> {
+    let child = command
+        .args(["--socket-fd", "0"])
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| std::io::Error::other("it has no process id"))
+}
+
+fn end_of(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "it did not say how".to_owned(),
     }
 }

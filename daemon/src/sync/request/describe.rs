@@ -127,11 +127,7 @@ fn holder(record: &BlobRecord, peers: &Peers, (own, blob): (u64, u64), held: &He
         access: access.bits().into(),
         flags: flags.bits().into(),
         open: held.open.into(),
-        pid: peer
-            .map_or(0, |peer| {
-                peer.process.pid.as_raw_nonzero().get().unsigned_abs()
-            })
-            .into(),
+        pid: peer.map_or(0, |peer| peer.process.pid).into(),
         name: peer.map_or([0; 32], |peer| peer.name),
     }
 }

@@ -49,7 +49,7 @@ impl Peer {
         debug!(
             peer = self.id,
             name = %text::decode(&self.name),
-            pid = self.process.pid.as_raw_nonzero(),
+            pid = self.process.pid,
             capabilities = ?granted,
             "peer said hello"
         );
