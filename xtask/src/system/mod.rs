@@ -149,16 +149,19 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
         };
         let began = Instant::now();
         let mut played = play(case, rig, progress);
-        if played.agent_hangs {
-            progress.say(&format!(
-                "{}: the guest's agent, which knows nothing of the GPU, hangs; once more in a new guest",
-                case.name
-            ));
-            if let Verdict::Failed(why) = &played.verdict {
-                eprintln!("{why}");
-            }
-            drop(played);
+        if let Played {
+            verdict: Verdict::Failed(why),
+            hangs: true,
+            ..
+        } = &played
+        {
+            progress.say(&format!("{} hangs; once more in a new guest", case.name));
+            eprintln!("{why}");
+            drop(played.left.take());
             played = play(case, Rig::start(lab, case.setup, progress), progress);
+            if let Verdict::Passed(result) = &mut played.verdict {
+                result.push_str("; in a first guest it hung");
+            }
         }
         let Played { verdict, left, .. } = played;
         if case.after == After::Idle && !matches!(verdict, Verdict::Failed(_)) {
@@ -183,8 +186,8 @@ struct Played<'lab> {
     verdict: Verdict,
     /// The guest it was played in, if there is one.
     left: Option<Rig<'lab>>,
-    /// Whether it failed in a guest that takes no commands any more.
-    agent_hangs: bool,
+    /// Whether it failed since something in the guest did not end.
+    hangs: bool,
 }
 
 fn play<'lab>(case: &Case, rig: Result<Rig<'lab>, Failure>, progress: &Progress) -> Played<'lab> {
@@ -194,24 +197,22 @@ fn play<'lab>(case: &Case, rig: Result<Rig<'lab>, Failure>, progress: &Progress)
             return Played {
                 verdict: Verdict::Failed(format!("no guest: {}", one_line(&failure))),
                 left: None,
-                agent_hangs: false,
+                hangs: false,
             };
         }
     };
     let _waiting = progress.waiting(case.name);
-    let (verdict, agent_hangs) = match attempt(case, &mut rig) {
+    let (verdict, hangs) = match attempt(case, &mut rig) {
         Ok(verdict) => (verdict, false),
         Err(failure) => {
-            // Asked first, because the guest does not outlive its last words.
-            let agent_hangs = !rig.takes_commands();
             let why = format!("{}\n{}", one_line(&failure), rig.last_words(&failure));
-            (Verdict::Failed(why), agent_hangs)
+            (Verdict::Failed(why), failure.is_a_hang())
         }
     };
     Played {
         verdict,
         left: Some(rig),
-        agent_hangs,
+        hangs,
     }
 }
 

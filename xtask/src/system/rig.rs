@@ -125,11 +125,6 @@ impl<'lab> Rig<'lab> {
             .map(drop)
     }
 
-    /// Whether the guest's agent starts programs, whatever they do. In some guests of QEMU 11.1 it stops doing so.
-    pub fn takes_commands(&self) -> bool {
-        self.vm.run("true", COMMAND).is_ok()
-    }
-
     /// Fails unless coherd, QEMU and the guest answer, asked in this order to tell which of them hangs.
     pub fn is_alive(&mut self) -> Result<(), Failure> {
         self.coherd.holdings()?;
