@@ -86,6 +86,8 @@ pub struct Holdings {
 pub struct Coherd {
     child: Child,
     socket: PathBuf,
+    sync_socket: PathBuf,
+    control_socket: PathBuf,
     config: PathBuf,
     log: PathBuf,
 }
@@ -97,12 +99,15 @@ impl Coherd {
     /// [`CoherdError::Ended`] or [`CoherdError::Silent`], with all that it said.
     pub fn start(lab: &Lab, vulkan: Vulkan, arguments: &[&str]) -> Result<Self, CoherdError> {
         let name = unused_name(lab.run_dir());
-        let [socket, config, log] =
-            ["sock", "toml", "log"].map(|end| lab.run_dir().join(format!("{name}.{end}")));
+        let [socket, sync_socket, control_socket, config, log] =
+            ["sock", "sync", "control", "toml", "log"]
+                .map(|end| lab.run_dir().join(format!("{name}.{end}")));
         let output = File::create(&log).map_err(failed("create coherd's log"))?;
         File::create(&config).map_err(failed("create coherd's configuration"))?;
         let mut command = lab.command(program("coherd"));
         command.arg("--socket-path").arg(&socket);
+        command.arg("--sync-socket").arg(&sync_socket);
+        command.arg("--control-socket").arg(&control_socket);
         command.arg("--config").arg(&config).args(arguments);
         command.envs(vulkan.environment());
         let child = command
@@ -114,6 +119,8 @@ impl Coherd {
         let mut coherd = Self {
             child,
             socket,
+            sync_socket,
+            control_socket,
             config,
             log,
         };
@@ -125,6 +132,18 @@ impl Coherd {
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Where peers of the sync protocol connect.
+    #[must_use]
+    pub fn sync_socket(&self) -> &Path {
+        &self.sync_socket
+    }
+
+    /// Where its state can be had.
+    #[must_use]
+    pub fn control_socket(&self) -> &Path {
+        &self.control_socket
     }
 
     /// Its process id.

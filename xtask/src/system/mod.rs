@@ -18,6 +18,7 @@ mod process;
 mod quiet;
 mod report;
 mod rig;
+mod saving;
 mod scene;
 mod session;
 mod sharing;
@@ -98,6 +99,7 @@ const CASES: &[Case] = &[
     case("lost-context", Setup::Plain, deaths::lost_context),
     case("reboot-with-maps", Setup::Plain, machine::reboot_with_maps),
     case("resets", Setup::Plain, machine::resets),
+    case("saved-blobs", Setup::Plain, saving::blobs),
     last_case("quits", Setup::Plain, quiet::quits),
     case("with-export", Setup::Exporting, sharing::with_export),
     case(
@@ -115,6 +117,11 @@ const CASES: &[Case] = &[
     case("kms-2d", Setup::TwoD, kms::two_d),
     case("hot-plug", Setup::Outputs, hot_plug::follows),
     case("blob-incoherent", Setup::Incoherent, blob::incoherent),
+    case(
+        "saved-incoherent-blobs",
+        Setup::Incoherent,
+        saving::incoherent_blobs,
+    ),
 ];
 
 /// Runs the cases whose name contains `filter`, all without one; what they need has to be built.

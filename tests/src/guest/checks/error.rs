@@ -105,3 +105,11 @@ pub enum CheckError {
         source: io::Error,
     },
 }
+
+/// Turns an error of the blob context into one of the check.
+pub fn blob<T, E>(result: Result<T, E>) -> Result<T, CheckError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    result.map_err(|error| CheckError::BlobContext(Box::new(error)))
+}

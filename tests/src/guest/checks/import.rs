@@ -1,11 +1,9 @@
 //! Memory of the blob context in Vulkan: does each side see what the other one wrote?
 
-use std::error::Error;
-
 use ash::{ext, vk};
 use coherd_guest::{Allocation, AllocationRequest, Context, Mapping, MemoryProperties, MemoryType};
 
-use super::error::CheckError;
+use super::error::{CheckError, blob};
 use super::pattern;
 use super::shared::Exported;
 use crate::guest::{Commands, Gpu, MappedBuffer, MemoryWish};
@@ -15,14 +13,6 @@ const SIZE: u64 = 260 * 1024;
 
 /// What the blob context's GPU fills with.
 const WORD: u32 = 0xc0de_2020;
-
-/// Turns an error of the blob context into one of the check.
-fn blob<T, E>(result: Result<T, E>) -> Result<T, CheckError>
-where
-    E: Error + Send + Sync + 'static,
-{
-    result.map_err(|error| CheckError::BlobContext(Box::new(error)))
-}
 
 /// Runs the check in each memory type that can be mapped without brackets, and says which.
 pub fn import(gpu: &Gpu) -> Result<String, CheckError> {

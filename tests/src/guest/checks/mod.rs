@@ -1,6 +1,6 @@
 //! Checks of memory that a guest shares with the device, for `vk-memory`, of swapchains, for
 //! `vk-present`, of fences in the guest's kernel, for `vk-sync`, and of memory from coherd's blob
-//! context, for `vk-import`.
+//! context, for `vk-import` and `blob-keep`.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ mod export;
 mod fresh_maps;
 mod hold;
 mod import;
+mod keep;
 mod pattern;
 mod progress;
 mod roundtrip;
@@ -31,6 +32,7 @@ pub use export::{EXPORT_EXTENSIONS, ExportHandle, export};
 pub use fresh_maps::{FreshMaps, fresh_maps};
 pub use hold::{Hold, hold};
 pub use import::import;
+pub use keep::keep;
 pub use roundtrip::roundtrip;
 pub use swapchain::{Present, SWAPCHAIN_EXTENSIONS, SWAPCHAIN_INSTANCE_EXTENSIONS, swapchain};
 pub use sync_file::{SYNC_FILE_EXTENSIONS, hang, sync_file};
