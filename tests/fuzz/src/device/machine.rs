@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arbitrary::{Result, Unstructured};
 use coherd::device::config_space::ConfigSpace;
 use coherd::device::quota::{Quota, Quotas, Scope};
-use coherd::memory::GuestMemory;
+use coherd::memory::{GuestMemory, Ram};
 use coherd::reactor::Reactor;
 use coherd::vhost_user::back_channel::BackChannel;
 use coherd::vhost_user::config_events::ConfigEvents;
@@ -13,10 +13,10 @@ use coherd::vhost_user::rings::{NUM_QUEUES, Rings};
 use coherd::window::HostWindow;
 use coherd_blob::Window;
 use coherd_protocol::gpu::Config;
-use coherd_tests::frontend::{RING_BYTES, RingLayout};
+use coherd_tests::frontend::{GuestRam, RING_BYTES, RamRange, RingLayout};
 use coherd_tests::hostile::{Guest, Temper, ram_for};
 use coherd_tests::renderer::Host;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 use super::outside::{self, Outside};
 use super::renderer::Interrupted;
@@ -56,7 +56,7 @@ impl Machine {
         let budget = u.int_in_range(1..=6)?;
         let plan = u.bytes(u.len().min(24))?.to_vec();
 
-        let (memory, less_memory) = ram();
+        let (guest_memory, memory, less_memory) = ram();
         let layouts =
             [0, 1].map(|queue: u64| RingLayout::at(GuestAddress(queue * RING_BYTES), size));
         let reactor = Arc::new(Reactor::new().expect("an epoll set"));
@@ -66,6 +66,7 @@ impl Machine {
         let outside = Arc::new(Outside::new(outside::Parts {
             flavour,
             rings: Arc::clone(&rings),
+            guest_memory,
             memory,
             less_memory,
             layouts,
@@ -222,11 +223,22 @@ impl Machine {
     }
 }
 
-fn ram() -> (GuestMemory, GuestMemory) {
-    let whole = [(GuestAddress(0), ram_for(CHAINS)), (MORE_RAM, 1 << 16)];
-    let whole = GuestMemoryMmap::from_ranges(&whole).expect("guest RAM");
+/// Guest RAM as the guest and as the device have it mapped, and the latter less one region.
+fn ram() -> (GuestMemoryMmap, GuestMemory, GuestMemory) {
+    let range = |gpa: GuestAddress, size| RamRange { gpa: gpa.0, size };
+    let ranges = [
+        range(GuestAddress(0), ram_for(CHAINS)),
+        range(MORE_RAM, 1 << 16),
+    ];
+    let guest = GuestRam::new(&ranges).expect("guest RAM").memory().clone();
+    let regions = guest.iter().map(|region| {
+        let size = usize::try_from(region.len()).expect("a small number");
+        (region.start_addr(), size, region.file_offset().cloned())
+    });
+    let regions: Vec<_> = regions.collect();
+    let whole = Ram::from_ranges_with_files(&regions).expect("guest RAM");
     let (less, _) = whole.remove_region(MORE_RAM, 1 << 16).expect("a region");
-    (Arc::new(whole), Arc::new(less))
+    (guest, Arc::new(whole), Arc::new(less))
 }
 
 /// Small enough to be reached.

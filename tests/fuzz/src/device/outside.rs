@@ -39,6 +39,8 @@ struct State {
 /// See the module's description.
 pub struct Outside {
     rings: Arc<Rings>,
+    guest_memory: GuestMemoryMmap,
+    /// The same as the device has it mapped.
     memory: GuestMemory,
     /// The same less the region that comes and goes.
     less_memory: GuestMemory,
@@ -53,6 +55,7 @@ pub struct Outside {
 pub struct Parts {
     pub flavour: Flavour,
     pub rings: Arc<Rings>,
+    pub guest_memory: GuestMemoryMmap,
     pub memory: GuestMemory,
     pub less_memory: GuestMemory,
     pub layouts: [RingLayout; NUM_QUEUES],
@@ -66,6 +69,7 @@ impl Outside {
         let event = || EventFd::new().expect("an eventfd");
         Self {
             rings: parts.rings,
+            guest_memory: parts.guest_memory,
             memory: parts.memory,
             less_memory: parts.less_memory,
             layouts: parts.layouts,
@@ -89,7 +93,7 @@ impl Outside {
 
     /// Guest RAM.
     pub fn memory(&self) -> &GuestMemoryMmap {
-        &self.memory
+        &self.guest_memory
     }
 
     /// The guest rings a doorbell.

@@ -17,6 +17,8 @@ use crate::vmm::PAGE;
 const VERSION: u32 = 1;
 /// One more than the last code there is.
 const CODES: u32 = Code::GET_SHMEM_CONFIG as u32 + 1;
+/// Bytes of a dirty log for all of guest RAM.
+const LOG: u64 = RAM.div_ceil(8 * PAGE);
 /// In the payload of a message about a ring's event: there is no file.
 const NO_FD: u64 = 1 << 8;
 
@@ -155,6 +157,11 @@ fn payload(u: &mut Unstructured<'_>, code: Option<Code>) -> Result<Vec<u8>> {
         Code::GET_INFLIGHT_FD | Code::SET_INFLIGHT_FD => vec![u.arbitrary()?; 24],
         Code::GET_SHARED_OBJECT => vec![u.arbitrary()?; 16],
         Code::SET_DEVICE_STATE_FD => words(&[number(u, 1)?, number(u, 1)?]),
+        Code::SET_LOG_BASE => {
+            let size = *u.choose(&[LOG, 0, LOG - 1, PAGE, u64::MAX])?;
+            let offset = *u.choose(&[0, PAGE, 1, u64::MAX])?;
+            [size, offset].map(u64::to_ne_bytes).concat()
+        }
         Code::SET_STATUS => u.arbitrary::<u64>()?.to_ne_bytes().to_vec(),
         _ => Vec::new(),
     })
@@ -204,7 +211,7 @@ fn fd_count(u: &mut Unstructured<'_>, code: Option<Code>, payload: &[u8]) -> Res
 }
 
 fn feature_bits(u: &mut Unstructured<'_>) -> Result<u64> {
-    let offered = features::virtio(Features::all());
+    let offered = features::virtio(Features::all()) | features::LOG_ALL;
     match u.int_in_range(0..=3u8)? {
         0 => Ok(offered & u.arbitrary::<u64>()?),
         3 if rarely(u)? => u.arbitrary(),
@@ -213,7 +220,7 @@ fn feature_bits(u: &mut Unstructured<'_>) -> Result<u64> {
 }
 
 fn protocol_bits(u: &mut Unstructured<'_>) -> Result<u64> {
-    let offered = (features::protocol(true, false) | Protocol::REPLY_ACK).bits();
+    let offered = (features::protocol(true, false, true) | Protocol::REPLY_ACK).bits();
     match u.int_in_range(0..=3u8)? {
         0 => Ok(offered & u.arbitrary::<u64>()?),
         // crosvm never takes BACKEND_SEND_FD.

@@ -66,6 +66,7 @@ impl Daemon {
             config: Arc::clone(&space),
             window_size: WINDOW,
             memory_slots,
+            dirty_log: true,
         };
         let handler = Handler::new(
             offer,

@@ -99,7 +99,7 @@ impl Vmm {
     /// The handshake of a VMM that does nothing wrong.
     fn negotiate(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let crosvm: bool = u.arbitrary()?;
-        let mut offered = features::protocol(false, false) | Protocol::REPLY_ACK;
+        let mut offered = features::protocol(false, false, true) | Protocol::REPLY_ACK;
         if crosvm {
             offered.remove(Protocol::BACKEND_SEND_FD);
         }
@@ -116,7 +116,7 @@ impl Vmm {
             layout.clear(self.ram.memory()).expect("rings in guest RAM");
         }
         self.guest = Guest::new(self.ram.memory(), self.layouts, true, Temper::Wild);
-        let bits = features::virtio(Features::all());
+        let bits = features::virtio(Features::all()) | features::LOG_ALL;
         self.tell(Code::SET_FEATURES, &bits.to_ne_bytes());
         let table = [words(&[1, 0]), region()].concat();
         self.send(&Message::new(
