@@ -18,6 +18,7 @@ const UNTOUCHED: u64 = 4;
 /// Allocates memory of every type that can be mapped, of `size` bytes each, writes to it, and prints
 /// `keeping N` with their number. From then on it looks at all of it, as a processor and by way of
 /// the GPU, and prints `alive N` after each look, until it is killed or something is not as it was.
+/// From the first look on no byte changes any more.
 ///
 /// # Errors
 /// The first thing that is not as it was.
@@ -32,19 +33,16 @@ pub fn keep(size: u64) -> Result<String, CheckError> {
             kept.push(Kept::new(&context, *kind, size, seed)?);
         }
     }
-    let Some(via) = kept
-        .first()
-        .map(|kept| Kept::new(&context, kept.kind, size, 0))
-    else {
+    if kept.is_empty() {
         return Err(CheckError::BadOption("The host has no memory to map"));
-    };
-    let via = via?;
+    }
     println!("keeping {}", kept.len());
     for look in 1u64.. {
         for kept in &kept {
-            kept.compare(kept, "as a processor sees it")?;
-            blob(blob(context.copy(kept.allocation.at(0), via.allocation.at(0), size))?.wait())?;
-            kept.compare(&via, "as the GPU sees it")?;
+            kept.compare(&kept.memory, "as a processor sees it")?;
+            let (from, to) = (&kept.memory.allocation, &kept.copy.allocation);
+            blob(blob(context.copy(from.at(0), to.at(0), size))?.wait())?;
+            kept.compare(&kept.copy, "as the GPU sees it")?;
         }
         println!("alive {look}");
         thread::sleep(PAUSE);
@@ -52,37 +50,53 @@ pub fn keep(size: u64) -> Result<String, CheckError> {
     Ok("kept for ever".to_owned())
 }
 
-/// Memory of one type.
-struct Kept {
-    kind: MemoryType,
+/// Memory, mapped.
+struct Memory {
     allocation: Allocation,
     mapping: Mapping,
+}
+
+/// Memory of one type, and what the GPU copies it to.
+struct Kept {
+    kind: MemoryType,
+    memory: Memory,
+    copy: Memory,
     expected: Vec<u8>,
+}
+
+impl Memory {
+    fn new(context: &Context, kind: MemoryType, size: u64) -> Result<Self, CheckError> {
+        let request = AllocationRequest::new(size, kind.properties);
+        let allocation = blob(context.allocate(&request))?;
+        let mapping = blob(allocation.map())?;
+        Ok(Self {
+            allocation,
+            mapping,
+        })
+    }
 }
 
 impl Kept {
     fn new(context: &Context, kind: MemoryType, size: u64, seed: u64) -> Result<Self, CheckError> {
-        let request = AllocationRequest::new(size, kind.properties);
-        let allocation = blob(context.allocate(&request))?;
-        let mapping = blob(allocation.map())?;
+        let memory = Memory::new(context, kind, size)?;
         let len = usize::try_from(size).unwrap_or(usize::MAX);
         let mut expected = vec![0; len];
         let written = len - usize::try_from(size / UNTOUCHED).unwrap_or(0);
         pattern::fill(seed, &mut expected[..written]);
-        let mut guard = blob(mapping.write(..written))?;
+        let mut guard = blob(memory.mapping.write(..written))?;
         blob(guard.copy_from(0, &expected[..written]))?;
         blob(guard.end())?;
         Ok(Self {
             kind,
-            allocation,
-            mapping,
+            memory,
+            copy: Memory::new(context, kind, size)?,
             expected,
         })
     }
 
-    /// Compares what another one has with what this one should have.
-    fn compare(&self, other: &Self, how: &str) -> Result<(), CheckError> {
-        let found = blob(other.mapping.read(..self.expected.len()))?.to_vec();
+    /// Compares what some memory has with what this should have.
+    fn compare(&self, memory: &Memory, how: &str) -> Result<(), CheckError> {
+        let found = blob(memory.mapping.read(..self.expected.len()))?.to_vec();
         pattern::compare(&self.expected, &found).map_err(|mismatch| CheckError::Bytes {
             what: format!("{:?}, {how}", self.kind.properties),
             mismatch,
