@@ -155,8 +155,13 @@ impl Stress {
 
     fn wait(&self, queue: usize, deadline: Deadline) {
         let called = self.rig.frontend.rings()[queue].wait_call(deadline);
-        let left = self.guest.outstanding();
-        assert!(called.unwrap(), "{left} chains do not come back");
+        assert!(
+            called.unwrap(),
+            "chains do not come back to {:?} (queue, command, fence): {:?}; fences not signalled: {:?}",
+            self.flavour,
+            self.guest.left().collect::<Vec<_>>(),
+            self.rig.host.fences()
+        );
     }
 
     /// Does what a VMM, a GPU or a wild guest may do at any moment.

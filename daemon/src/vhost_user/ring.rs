@@ -142,17 +142,27 @@ impl Ring {
         }
     }
 
+    /// Whether the VMM has set a position since the ring was last active.
+    pub fn has_base(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Whether chains were taken that have not gone back.
+    pub fn is_out(&self) -> bool {
+        self.out > 0
+    }
+
     /// Whether the driver started the ring anew since it was last active, rather than the VMM
-    /// having paused it.
+    /// having paused it; `None` before its position is set, and for a ring of which nothing was
+    /// taken, where both look the same.
     ///
-    /// Both look the same on the wire but for the position, which a new driver starts at 0. A
-    /// paused ring can be at 0 too, once in 65536 chains; then its used ring is full of elements,
-    /// while the driver zeroes a new one.
-    pub fn is_reset(&self, memory: &GuestMemoryMmap) -> bool {
-        match self.base {
-            None => false,
-            Some(0) if self.position() == 0 && self.used_before => !self.has_used(memory),
-            Some(base) => base == 0,
+    /// On the wire they differ in the position alone, which a new driver starts at 0. A paused
+    /// ring can be at 0 too, once in 65536 chains; then its used ring is full of elements, while
+    /// the driver zeroes a new one.
+    pub fn is_reset(&self, memory: &GuestMemoryMmap) -> Option<bool> {
+        match self.base? {
+            0 if self.position() == 0 => self.used_before.then(|| !self.has_used(memory)),
+            base => Some(base == 0),
         }
     }
 
@@ -447,7 +457,7 @@ mod tests {
             ring.set_base(0);
             memory.write_obj(element, GuestAddress(0x200c)).unwrap();
 
-            assert_eq!(ring.is_reset(&memory), is_reset, "{element:?}");
+            assert_eq!(ring.is_reset(&memory), Some(is_reset), "{element:?}");
         }
     }
 
@@ -467,7 +477,7 @@ mod tests {
             other.set_base(saved.position);
             other.set_kick(Some(event().1));
             other.set_enabled(true);
-            assert!(!other.is_reset(&memory));
+            assert_eq!(other.is_reset(&memory), Some(false));
             assert!(other.activate(&memory));
 
             let chain = other.pop(&memory).unwrap();

@@ -333,7 +333,7 @@ impl Rings {
         let mut started = false;
         if !state.running && control.is_active() {
             let is_new = std::mem::take(&mut state.reset) || state.epoch.life == 0;
-            if is_new || control.is_reset(&state.memory) {
+            if is_new || is_reset(control, state) {
                 state.epoch.life += 1;
                 state.rings.iter_mut().for_each(Ring::forget);
                 debug!(life = state.epoch.life, "driver starts the device");
@@ -353,6 +353,18 @@ impl Rings {
     }
 }
 
+/// Whether a driver starts the device anew rather than the VMM having paused it. Where the control
+/// queue cannot tell, because nothing was taken from it, the other one may.
+fn is_reset(control: &Ring, state: &State) -> bool {
+    let told = state
+        .rings
+        .iter()
+        .find_map(|ring| ring.is_reset(&state.memory));
+    // What a pause caught has to go back.
+    let is_untouched = || !state.rings.iter().any(Ring::is_out);
+    control.has_base() && told.unwrap_or_else(is_untouched)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,31 +377,51 @@ mod tests {
     fn rings() -> Rings {
         let reactor = Arc::new(Reactor::new().unwrap());
         let rings = Rings::new(reactor, Arc::new(BackChannel::default())).unwrap();
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
         rings.set_memory(Arc::new(memory));
         rings
     }
 
     /// Starts the control queue at `base` with so many chains available, as the VMM does.
     fn start(rings: &Rings, base: u16, available: u16) -> Epoch {
-        let memory = GuestMemory::clone(&rings.lock().memory);
-        memory.write_obj(available, AVAIL.unchecked_add(2)).unwrap();
-        assert!(rings.configure(CONTROL, |ring| {
-            ring.set_base(base);
-            ring.set_size(16);
-            ring.set_addresses(Some([GuestAddress(0), AVAIL, USED]));
-        }));
-        let kick = Wake::new().unwrap();
-        let kick = File::from(fcntl_dupfd_cloexec(&kick, 0).unwrap());
-        rings.set_kick(CONTROL, Some(kick)).unwrap();
+        set_up(rings, CONTROL, base, available);
         rings.set_enabled(CONTROL, true).unwrap();
         rings.follow()
     }
 
-    fn returned(rings: &Rings) -> u16 {
+    /// All but the last step of a queue's start.
+    fn set_up(rings: &Rings, index: usize, base: u16, available: u16) {
         let memory = GuestMemory::clone(&rings.lock().memory);
-        memory.read_obj(USED.unchecked_add(2)).unwrap()
+        let [desc, avail, used] = parts(index);
+        memory.write_obj(available, avail.unchecked_add(2)).unwrap();
+        assert!(rings.configure(index, |ring| {
+            ring.set_base(base);
+            ring.set_size(16);
+            ring.set_addresses(Some([desc, avail, used]));
+        }));
+        let kick = Wake::new().unwrap();
+        let kick = File::from(fcntl_dupfd_cloexec(&kick, 0).unwrap());
+        rings.set_kick(index, Some(kick)).unwrap();
     }
+
+    /// Descriptors, available and used ring of a queue.
+    fn parts(index: usize) -> [GuestAddress; 3] {
+        let offset = 0x4000 * u64::try_from(index).unwrap();
+        [GuestAddress(0), AVAIL, USED].map(|part| part.unchecked_add(offset))
+    }
+
+    fn returned(rings: &Rings) -> u16 {
+        returned_on(rings, CONTROL)
+    }
+
+    fn returned_on(rings: &Rings, index: usize) -> u16 {
+        let memory = GuestMemory::clone(&rings.lock().memory);
+        let [_, _, used] = parts(index);
+        memory.read_obj(used.unchecked_add(2)).unwrap()
+    }
+
+    /// The cursor queue.
+    const OTHER: usize = 1;
 
     const CHAIN: Used = Used { head: 0, len: 0 };
 
@@ -421,6 +453,65 @@ mod tests {
         rings.flush();
 
         assert_eq!(returned(&rings), 1);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Order {
+        /// QEMU tells all of both queues before it enables either.
+        Together,
+        /// crosvm starts one after the other.
+        InTurn,
+    }
+
+    fn start_both(rings: &Rings, order: Order, bases: [u16; 2], available: [u16; 2]) -> Epoch {
+        let enable = |index| rings.set_enabled(index, true).unwrap();
+        for index in [CONTROL, OTHER] {
+            set_up(rings, index, bases[index], available[index]);
+            if matches!(order, Order::InTurn) {
+                enable(index);
+            }
+        }
+        [CONTROL, OTHER].into_iter().for_each(enable);
+        rings.follow()
+    }
+
+    fn stop_both(rings: &Rings) -> [u16; 2] {
+        [CONTROL, OTHER].map(|index| {
+            rings.set_enabled(index, false).unwrap();
+            rings.stop(index).unwrap()
+        })
+    }
+
+    #[test]
+    fn pause_before_the_first_control_chain_loses_no_chain_of_the_other_queue() {
+        for order in [Order::Together, Order::InTurn] {
+            let rings = rings();
+            let before = start_both(&rings, order, [0, 0], [0, 1]);
+            assert!(rings.pop(OTHER, before).is_some());
+            let bases = stop_both(&rings);
+            rings.push(OTHER, before.life, &[CHAIN]);
+
+            let after = start_both(&rings, order, bases, [1, 1]);
+            rings.flush();
+
+            assert_eq!(after.life, before.life, "{order:?}");
+            assert_eq!(returned_on(&rings, OTHER), 1, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn driver_that_starts_anew_is_told_by_the_other_queue_if_need_be() {
+        for order in [Order::Together, Order::InTurn] {
+            let rings = rings();
+            let before = start_both(&rings, order, [0, 0], [0, 1]);
+            assert!(rings.pop(OTHER, before).is_some());
+            rings.push(OTHER, before.life, &[CHAIN]);
+            assert_eq!(stop_both(&rings), [0, 1]);
+
+            let after = start_both(&rings, order, [0, 0], [0, 0]);
+
+            assert_eq!(after.life, before.life + 1, "{order:?}");
+        }
     }
 
     #[test]

@@ -319,6 +319,15 @@ impl Guest {
         self.in_flight.iter().map(BTreeMap::len).sum()
     }
 
+    /// Queue, command and fence of each chain that did not come back.
+    pub fn left(&self) -> impl Iterator<Item = (usize, u32, Option<Fence>)> {
+        let queues = self.in_flight.iter().enumerate();
+        queues.flat_map(|(queue, chains)| {
+            let entries = chains.values();
+            entries.map(move |entry| (queue, entry.command, entry.fence))
+        })
+    }
+
     /// Chains of one queue that did not come back.
     pub fn outstanding_on(&self, queue: usize) -> usize {
         self.in_flight.get(queue).map_or(0, BTreeMap::len)

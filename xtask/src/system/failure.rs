@@ -60,6 +60,11 @@ impl Failure {
         let action = action.into();
         move |source| Self::Io { action, source }
     }
+
+    /// Whether something did not happen, rather than went wrong.
+    pub fn is_a_hang(&self) -> bool {
+        matches!(self, Self::Never { .. } | Self::Vm(VmError::Timeout { .. }))
+    }
 }
 
 /// Fails unless `met`, with what was found instead.

@@ -141,16 +141,19 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
             None => Rig::start(lab, case.setup, progress),
         };
         let began = Instant::now();
-        let (mut verdict, mut left) = play(case, rig, progress);
-        let hangs = |rig: &Rig<'_>| !rig.takes_commands();
-        if matches!(verdict, Verdict::Failed(_)) && left.as_ref().is_some_and(hangs) {
+        let mut played = play(case, rig, progress);
+        if played.agent_hangs {
             progress.say(&format!(
                 "{}: the guest's agent, which knows nothing of the GPU, hangs; once more in a new guest",
                 case.name
             ));
-            drop(left);
-            (verdict, left) = play(case, Rig::start(lab, case.setup, progress), progress);
+            if let Verdict::Failed(why) = &played.verdict {
+                eprintln!("{why}");
+            }
+            drop(played);
+            played = play(case, Rig::start(lab, case.setup, progress), progress);
         }
+        let Played { verdict, left, .. } = played;
         if case.after == After::Idle && !matches!(verdict, Verdict::Failed(_)) {
             shared = left.map(|rig| (case.setup, rig));
         }
@@ -168,33 +171,50 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
     Ok(report)
 }
 
-/// Plays a case, and returns the guest it was played in, if there is one.
-fn play<'lab>(
-    case: &Case,
-    rig: Result<Rig<'lab>, Failure>,
-    progress: &Progress,
-) -> (Verdict, Option<Rig<'lab>>) {
-    match rig {
-        Ok(mut rig) => (attempt(case, &mut rig, progress), Some(rig)),
-        Err(failure) => (
-            Verdict::Failed(format!("no guest: {}", one_line(&failure))),
-            None,
-        ),
+/// A case that was played.
+struct Played<'lab> {
+    verdict: Verdict,
+    /// The guest it was played in, if there is one.
+    left: Option<Rig<'lab>>,
+    /// Whether it failed in a guest that takes no commands any more.
+    agent_hangs: bool,
+}
+
+fn play<'lab>(case: &Case, rig: Result<Rig<'lab>, Failure>, progress: &Progress) -> Played<'lab> {
+    let mut rig = match rig {
+        Ok(rig) => rig,
+        Err(failure) => {
+            return Played {
+                verdict: Verdict::Failed(format!("no guest: {}", one_line(&failure))),
+                left: None,
+                agent_hangs: false,
+            };
+        }
+    };
+    let _waiting = progress.waiting(case.name);
+    let (verdict, agent_hangs) = match attempt(case, &mut rig) {
+        Ok(verdict) => (verdict, false),
+        Err(failure) => {
+            // Asked first, because the guest does not outlive its last words.
+            let agent_hangs = !rig.takes_commands();
+            let why = format!("{}\n{}", one_line(&failure), rig.last_words(&failure));
+            (Verdict::Failed(why), agent_hangs)
+        }
+    };
+    Played {
+        verdict,
+        left: Some(rig),
+        agent_hangs,
     }
 }
 
-fn attempt(case: &Case, rig: &mut Rig<'_>, progress: &Progress) -> Verdict {
-    let _waiting = progress.waiting(case.name);
-    let result = (case.run)(rig).and_then(|verdict| {
-        if case.after == After::Idle {
-            rig.is_alive()?;
-            rig.lets_go()?;
-        }
-        Ok(verdict)
-    });
-    result.unwrap_or_else(|failure| {
-        Verdict::Failed(format!("{}\n{}", one_line(&failure), rig.last_words()))
-    })
+fn attempt(case: &Case, rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
+    let verdict = (case.run)(rig)?;
+    if case.after == After::Idle {
+        rig.is_alive()?;
+        rig.lets_go()?;
+    }
+    Ok(verdict)
 }
 
 fn names() -> Vec<&'static str> {

@@ -192,17 +192,27 @@ impl<'lab> Rig<'lab> {
         })
     }
 
-    /// The ends of what coherd, QEMU and the guest said, and what the former two wait for.
-    pub fn last_words(&self) -> String {
+    /// The ends of what coherd, QEMU and the guest said, and what they wait for.
+    pub fn last_words(&self, failure: &Failure) -> String {
         let qemu = std::fs::read(self.vm.dir().join("qemu.log")).unwrap_or_default();
-        format!(
-            "coherd ({}):\n{}\nQEMU ({}):\n{}\nguest:\n{}",
+        let workers = self
+            .render_server()
+            .and_then(process::children)
+            .unwrap_or_default();
+        let workers: Vec<String> = workers.into_iter().map(process::waits).collect();
+        let mut words = format!(
+            "coherd ({}; workers: {}):\n{}\nQEMU ({}):\n{}\nguest:\n{}",
             process::waits(self.coherd.pid()),
+            workers.join("; "),
             last_lines(&without_status(&self.coherd.log())),
             process::waits(self.vm.pid()),
             last_lines(&distinct(&String::from_utf8_lossy(&qemu))),
             self.vm.console_tail()
-        )
+        );
+        if failure.is_a_hang() {
+            words += &format!("\nguest's queues and programs:\n{}", self.vm.autopsy());
+        }
+        words
     }
 }
 

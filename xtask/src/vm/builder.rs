@@ -6,10 +6,12 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::agent::Agent;
-use super::qemu::{CONSOLE, OUTPUT, Qemu};
+use super::qemu::{CONSOLE, KEYS, OUTPUT, Qemu};
 use super::qmp::Qmp;
-use super::{Accel, Vm, VmError, initramfs};
+use super::{Accel, Vm, VmError, autopsy, initramfs};
 use crate::lab::{Lab, ROOT, SOURCE};
 use crate::progress::Progress;
 
@@ -123,6 +125,7 @@ impl<'lab> Builder<'lab> {
             listen(&dir, AGENT)?,
             listen(&dir, TERMINAL)?,
         ];
+        let keys = fifo(&dir.join(KEYS))?;
         let mut qemu = self
             .lab
             .view()
@@ -147,6 +150,7 @@ impl<'lab> Builder<'lab> {
             qemu,
             accel,
             terminal,
+            keys,
             share,
         })
     }
@@ -154,7 +158,8 @@ impl<'lab> Builder<'lab> {
     fn describe(&self, qemu: &mut Command, accel: Accel, dir: &Path) -> Result<(), VmError> {
         let kernel = initramfs::kernel_version(self.lab.root())?;
         let mut append = format!(
-            "console=ttyS0 quiet panic=-1 mitigations=off {}",
+            "console=ttyS0 quiet panic=-1 mitigations=off {} {}",
+            autopsy::KERNEL_ARGUMENTS,
             self.kernel_arguments
         );
         if !self.load_gpu {
@@ -176,7 +181,13 @@ impl<'lab> Builder<'lab> {
             .arg("-initrd")
             .arg(dir.join("initrd"))
             .args(["-append", &append])
-            .args(["-serial", &format!("file:{}", path(CONSOLE))]);
+            .arg("-chardev")
+            .arg(format!(
+                "file,id=console,path={},input-path={}",
+                path(CONSOLE),
+                path(KEYS)
+            ))
+            .args(["-serial", "chardev:console"]);
         for socket in [QMP, AGENT, TERMINAL] {
             qemu.arg("-chardev")
                 .arg(format!("socket,id={socket},path={}", path(socket)));
@@ -219,6 +230,18 @@ fn escape(path: &Path) -> String {
 fn listen(dir: &Path, name: &str) -> Result<UnixListener, VmError> {
     let path = dir.join(name);
     UnixListener::bind(&path).map_err(VmError::io(format!("listen on {}", path.display())))
+}
+
+/// Opened for both ways, because QEMU waits for a writer.
+fn fifo(path: &Path) -> Result<File, VmError> {
+    let failed = || VmError::io(format!("make a FIFO of {}", path.display()));
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .map_err(|errno| failed()(errno.into()))?;
+    File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(failed())
 }
 
 fn new_dir(run: &Path) -> Result<PathBuf, VmError> {

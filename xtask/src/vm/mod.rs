@@ -5,6 +5,7 @@
 
 mod accel;
 mod agent;
+mod autopsy;
 mod builder;
 mod error;
 mod initramfs;
@@ -15,6 +16,7 @@ mod qmp;
 pub mod smoke;
 mod terminal;
 
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +41,7 @@ pub struct Vm {
     qmp: Qmp,
     agent: Agent,
     terminal: UnixStream,
+    keys: File,
     share: PathBuf,
 }
 

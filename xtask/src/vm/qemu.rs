@@ -18,6 +18,8 @@ use super::qmp::{self, QmpError};
 pub const OUTPUT: &str = "qemu.log";
 /// The guest's serial console, in the guest's folder.
 pub const CONSOLE: &str = "console.log";
+/// What is typed on the serial console, in the guest's folder.
+pub const KEYS: &str = "keys";
 
 /// How long QEMU may take to connect to its sockets; a back-end that does not answer keeps it from that.
 const CONNECT: Duration = Duration::from_secs(60);

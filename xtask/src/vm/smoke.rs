@@ -45,6 +45,13 @@ pub fn run(
     boot(&vm, "the guest booted", progress)?;
     commands(&vm, progress)?;
 
+    progress.say("asking it what its programs wait for");
+    let found = vm.autopsy();
+    let whole = ["virtio-9p queue 0: ", "task:busybox"]
+        .iter()
+        .all(|part| found.contains(part));
+    expect("an autopsy", whole, || found)?;
+
     progress.say("resetting it from outside");
     let lost = vm.spawn("sleep 1000")?;
     vm.qmp("system_reset", Value::Null)?;
