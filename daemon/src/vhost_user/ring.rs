@@ -50,6 +50,8 @@ pub struct Ring {
     base: Option<u16>,
     /// Whether anything was taken from the ring since the driver set it up.
     used_before: bool,
+    /// The life of the device in which the driver started it.
+    since: u64,
     /// Chains that were taken and not returned.
     out: u16,
     /// Chains to return once the ring is active.
@@ -75,6 +77,7 @@ impl Ring {
             placed: true,
             base: None,
             used_before: false,
+            since: 0,
             out: 0,
             deferred: Vec::new(),
             rewinds: false,
@@ -161,27 +164,17 @@ impl Ring {
         }
     }
 
-    /// Whether the VMM has set a position since the ring was last active.
-    pub fn has_base(&self) -> bool {
-        self.base.is_some()
-    }
-
-    /// Whether chains were taken that have not gone back.
-    pub fn is_out(&self) -> bool {
-        self.out > 0
-    }
-
     /// Whether the driver started the ring anew since it was last active, rather than the VMM
-    /// having paused it; `None` before its position is set, and for a ring of which nothing was
-    /// taken, where both look the same.
+    /// having paused it.
     ///
-    /// On the wire they differ in the position alone, which a new driver starts at 0. A paused
-    /// ring can be at 0 too, once in 65536 chains; then its used ring is full of elements, while
-    /// the driver zeroes a new one.
-    pub fn is_reset(&self, memory: &Ram) -> Option<bool> {
-        match self.base? {
-            0 if self.position() == 0 => self.used_before.then(|| !self.has_used(memory)),
-            base => Some(base == 0),
+    /// Both look the same on the wire but for the position, which a new driver starts at 0. A
+    /// paused ring can be at 0 too: before its first chain, when nothing is lost, and once in
+    /// 65536 chains; then its used ring is full of elements, while the driver zeroes a new one.
+    pub fn is_reset(&self, memory: &Ram) -> bool {
+        match self.base {
+            None => false,
+            Some(0) if self.position() == 0 && self.used_before => !self.has_used(memory),
+            Some(base) => base == 0,
         }
     }
 
@@ -195,11 +188,14 @@ impl Ring {
     }
 
     /// Makes the queue of an active ring ready to be processed from the position that was set;
-    /// `true` if it was not.
+    /// `true` if it was not. What an earlier driver left in it is void in this `life`.
     #[must_use]
-    pub fn activate(&mut self, memory: &Ram) -> bool {
+    pub fn activate(&mut self, memory: &Ram, life: u64) -> bool {
         if !self.is_active() || self.queue.ready() {
             return false;
+        }
+        if self.is_reset(memory) {
+            self.forget(life);
         }
         if let Some(base) = self.base.take() {
             let goes_on = base == self.position();
@@ -222,12 +218,18 @@ impl Ring {
         self.queue.set_ready(false);
     }
 
-    /// Forgets what an earlier driver left.
-    pub fn forget(&mut self) {
+    /// Forgets what an earlier driver left: the ring begins in this `life`.
+    pub fn forget(&mut self, life: u64) {
+        self.since = life;
         self.deferred.clear();
         self.used_before = false;
         self.rewinds = false;
         self.out = 0;
+    }
+
+    /// Whether chains that were taken in `life` are the present driver's.
+    pub fn knows(&self, life: u64) -> bool {
+        life >= self.since
     }
 
     /// What it is, to be saved.
@@ -383,7 +385,7 @@ mod tests {
         ring.set_call(Some(file));
         ring.set_kick(Some(event().1));
         ring.set_enabled(true);
-        assert!(ring.activate(memory));
+        assert!(ring.activate(memory, 1));
         (ring, call)
     }
 
@@ -417,7 +419,7 @@ mod tests {
             ring.deactivate();
             ring.set_size(size);
             ring.set_addresses(addresses);
-            assert!(ring.activate(&memory));
+            assert!(ring.activate(&memory, 1));
             let is_right = size == 4 && addresses.is_some();
             assert_eq!(
                 ring.pop(&memory).is_some(),
@@ -458,7 +460,7 @@ mod tests {
         ring.set_enabled(false);
         ring.push(&memory, &[used(0)]);
         ring.set_enabled(true);
-        assert!(ring.activate(&memory));
+        assert!(ring.activate(&memory, 1));
         ring.push(&memory, &[used(1)]);
         assert_eq!(returned(&memory, 0x2000), 0);
 
@@ -495,7 +497,7 @@ mod tests {
             ring.set_base(0);
             memory.write_obj(element, GuestAddress(0x200c)).unwrap();
 
-            assert_eq!(ring.is_reset(&memory), Some(is_reset), "{element:?}");
+            assert_eq!(ring.is_reset(&memory), is_reset, "{element:?}");
         }
     }
 
@@ -515,8 +517,8 @@ mod tests {
             other.set_base(saved.position);
             other.set_kick(Some(event().1));
             other.set_enabled(true);
-            assert_eq!(other.is_reset(&memory), Some(false));
-            assert!(other.activate(&memory));
+            assert!(!other.is_reset(&memory));
+            assert!(other.activate(&memory, 1));
 
             let chain = other.pop(&memory).unwrap();
             assert_eq!(chain.head_index(), first);
@@ -530,7 +532,7 @@ mod tests {
         ring.set_kick(None);
         assert!(ring.pop(&memory).is_none());
         ring.set_kick(Some(event().1));
-        assert!(ring.activate(&memory));
+        assert!(ring.activate(&memory, 1));
         assert!(ring.pop(&memory).is_some());
     }
 }
