@@ -6,9 +6,9 @@ use std::path::Path;
 pub use landlock::RulesetError;
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
-    PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
-    make_bitflags,
+    PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope, make_bitflags,
 };
+use rustix::fs::{Mode, OFlags, open};
 
 use super::plan::{Access, Plan};
 
@@ -77,7 +77,9 @@ fn allow(
     path: &Path,
     rights: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, RulesetError> {
-    let Ok(fd) = PathFd::new(path) else {
+    // By the kernel itself: a library that was preloaded may make up devices when it is asked.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let Ok(fd) = open(path, flags, Mode::empty()) else {
         return Ok(ruleset);
     };
     let rights = if path.is_dir() {
