@@ -1,5 +1,5 @@
 //! The process that was started, outside: it passes signals on, answers the few questions of
-//! [`door`](super::door), and ends as the daemon ends. So libvirt, systemd and shells can treat
+//! [`Door`](super::Door), and ends as the daemon ends. So libvirt, systemd and shells can treat
 //! it as the daemon.
 
 use std::io::Write;

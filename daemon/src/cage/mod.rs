@@ -1,10 +1,10 @@
 //! The cage: what keeps a GPU process that a guest took over from the rest of the host.
 //!
 //! coherd builds it itself, because VMMs and libvirt start it directly. The layers are
-//! independent of each other: namespaces and a root of its own ([`namespace`], [`root`]), no
-//! capabilities and limits ([`limits`]), Landlock ([`landlock`]) and a list of system calls for
+//! independent of each other: namespaces and a root of its own (`namespace`, `root`), no
+//! capabilities and limits (`limits`), Landlock ([`landlock`]) and a list of system calls for
 //! each kind of thread ([`seccomp`]). [`plan`] says what the Vulkan driver needs. Outside stays
-//! the [`keeper`], the process that the user started.
+//! the `keeper`, the process that the user started.
 //!
 //! A process enters once, before it has threads; see `docs/cage.md`.
 #![allow(unsafe_code, reason = "fork, unshare and mount_setattr")]
