@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
+use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::deadline::Deadline;
@@ -46,7 +47,10 @@ impl RingLayout {
     ///
     /// # Errors
     /// [`MemoryError::Access`] if the ring is outside guest memory.
-    pub fn clear(&self, memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
+    pub fn clear<B>(&self, memory: &GuestMemoryMmap<B>) -> Result<(), MemoryError>
+    where
+        B: Bitmap + 'static,
+    {
         let end = self.used.unchecked_add(6 + 8 * u64::from(self.size));
         let len = usize::try_from(end.0 - self.desc.0).unwrap_or(0);
         Ok(memory.write_slice(&vec![0; len], self.desc)?)
