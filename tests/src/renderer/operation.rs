@@ -3,6 +3,10 @@
 /// Words of an operation.
 const WORDS: usize = 4;
 
+/// Two words of [`Operation::Hold`], which hostile tests that change bits of other operations must not come upon: it
+/// keeps the device from all work.
+const HOLD: [u32; 2] = [0x686f_6c64, 0x6c6f_6e67];
+
 /// Something for "the GPU" to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -34,7 +38,7 @@ impl Operation {
         let words: [u32; WORDS] = match self {
             Self::Fill { resource_id, byte } => [1, resource_id, byte.into(), 0],
             Self::Copy { from, to } => [2, from, to, 0],
-            Self::Hold => [3, 0, 0, 0],
+            Self::Hold => [HOLD[0], HOLD[1], 0, 0],
             Self::Fail => [4, 0, 0, 0],
             Self::Label(label) => [5, label, 0, 0],
         };
@@ -61,10 +65,40 @@ impl Operation {
                 byte: u8::try_from(b).ok()?,
             }),
             2 => Some(Self::Copy { from: a, to: b }),
-            3 => Some(Self::Hold),
             4 => Some(Self::Fail),
             5 => Some(Self::Label(a)),
+            _ if [code, a] == HOLD => Some(Self::Hold),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_changed_word_of_another_operation_holds() {
+        let others = [
+            Operation::Fill {
+                resource_id: HOLD[1],
+                byte: 7,
+            },
+            Operation::Copy { from: 1, to: 2 },
+            Operation::Fail,
+            Operation::Label(3),
+        ];
+        assert_eq!(
+            Operation::decode_all(&Operation::Hold.to_bytes()),
+            Some(vec![Operation::Hold])
+        );
+        for bytes in others.map(Operation::to_bytes) {
+            for bit in 0..8 * bytes.len() {
+                let mut changed = bytes.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let decoded = Operation::decode_all(&changed).unwrap_or_default();
+                assert!(!decoded.contains(&Operation::Hold));
+            }
         }
     }
 }
