@@ -138,7 +138,8 @@ impl Agent {
 
     fn send(&self, verb: &str, ticket: Ticket) -> io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(writer, "{verb} {}", ticket.id)
+        // As one piece: the guest's shell drops what it has read of a line if a child ends while the rest is under way.
+        writer.write_all(format!("{verb} {}\n", ticket.id).as_bytes())
     }
 }
 
