@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CoherdError, failed};
+use super::{CoherdError, PROFILE, failed};
 use crate::lab::{Lab, TARGET};
 use crate::test_layer::{self, Profile};
 
@@ -26,6 +26,8 @@ impl Vulkan {
             Self::Incoherent => vec![
                 ("VK_ADD_LAYER_PATH", test_layer::folder(Profile::Systems)),
                 ("VK_INSTANCE_LAYERS", test_layer::NAME.into()),
+                // Its library is in another folder than its manifest, which coherd's cage has to be told.
+                ("LD_LIBRARY_PATH", Path::new(TARGET).join(PROFILE)),
             ],
         }
     }
