@@ -199,6 +199,13 @@ impl Device {
         };
         let takes_backing = kind != ResourceKind::HostBlob;
         let has_backing = check_entries(flags, &saved.entries, needed, takes_backing)?;
+        let at = flags
+            .contains(ResourceFlags::MAPPED)
+            .then(|| of.map_offset.get());
+        // Before the renderer has the blob, which is nobody's if this fails.
+        if let Some(offset) = at {
+            self.check_place(offset, size, pending)?;
+        }
         let made = match kind {
             ResourceKind::TwoD => self.load_image(of, pieces)?,
             ResourceKind::GuestBlob => Kind::GuestBlob { size },
@@ -209,22 +216,14 @@ impl Device {
             resource.uuid = Some(of.uuid);
         }
         let mapping = match &resource.kind {
-            Kind::HostBlob(blob) if flags.contains(ResourceFlags::MAPPED) => {
-                let offset = of.map_offset.get();
-                let in_the_way = |(other, start): &(u32, u64)| {
-                    let len = self.size_of(*other);
-                    *start < offset.saturating_add(size) && offset < start.saturating_add(len)
-                };
-                let fits = self.window.would_fit(offset, size);
-                if !fits || pending.mappings.iter().any(in_the_way) {
-                    return impossible("a blob is mapped where it cannot be");
-                }
-                Some((offset, blob.mapping_charge()))
-            }
+            Kind::HostBlob(blob) => at.map(|offset| (offset, blob.mapping_charge())),
             _ => None,
         };
-        let added = self.add_resource(id, resource);
-        added.map_err(|_| SnapshotError::Quota(GpuError::Quota(Quota::Resources.name())))?;
+        if self.add_resource(id, resource).is_err() {
+            self.renderer.destroy_resource(id);
+            let quota = GpuError::Quota(Quota::Resources.name());
+            return Err(SnapshotError::Quota(quota));
+        }
         if let Some((offset, charge)) = mapping {
             self.take(charge)?;
             pending.mappings.push((id, offset));
@@ -238,6 +237,18 @@ impl Device {
             self.make_known(of.owner.get(), id, size);
         }
         Ok(())
+    }
+
+    fn check_place(&self, offset: u64, size: u64, pending: &Pending) -> Result<()> {
+        let in_the_way = |(other, start): &(u32, u64)| {
+            let len = self.size_of(*other);
+            *start < offset.saturating_add(size) && offset < start.saturating_add(len)
+        };
+        let fits = self.window.would_fit(offset, size);
+        match fits && !pending.mappings.iter().any(in_the_way) {
+            true => Ok(()),
+            false => impossible("a blob is mapped where it cannot be"),
+        }
     }
 
     fn size_of(&self, id: u32) -> u64 {
