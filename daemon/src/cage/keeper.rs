@@ -9,9 +9,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, kill_process, setrlimit, waitpid,
-};
+use rustix::process::{Pid, Resource, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 use rustix::thread::CapabilitySet;
 
 use super::namespace::{exit_now, passed_on};
@@ -126,11 +124,7 @@ impl Keeper {
 
 /// Ends this process by a signal, without a core dump of its own.
 fn die_of(signal: i32) {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    let _ = setrlimit(Resource::Core, none);
+    let _ = limits::forbid(Resource::Core);
     let Ok(signal) = NixSignal::try_from(signal) else {
         return;
     };

@@ -75,6 +75,15 @@ impl Launcher {
     }
 }
 
+/// Tells the render server of its socket. Standard input is the one fd that a program inherits
+/// without further ado.
+pub fn give_socket(command: &mut Command, socket: OwnedFd) {
+    command
+        .args(["--socket-fd", "0"])
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null());
+}
+
 /// Returns only if that fails.
 fn become_server(socket: &OwnedFd) -> io::Error {
     let mut text = vec![0; MESSAGE];
@@ -98,10 +107,7 @@ fn become_server(socket: &OwnedFd) -> io::Error {
             );
         }
     }
-    command
-        .args(["--socket-fd", "0"])
-        .stdin(Stdio::from(file))
-        .stdout(Stdio::null());
+    give_socket(&mut command, file);
     if let Err(error) = seccomp::install(Policy::RenderServer) {
         return io::Error::other(error);
     }

@@ -23,14 +23,19 @@ const NONE_OF: [Resource; 4] = [
 pub fn apply(sandbox: Sandbox) -> Result<(), CageError> {
     forbid_new_privileges()?;
     for resource in NONE_OF {
-        let none = Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        };
-        setrlimit(resource, none).map_err(failed("resource limits"))?;
+        forbid(resource).map_err(failed("resource limits"))?;
     }
     drop_capabilities(CapabilitySet::empty(), sandbox == Sandbox::None)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("dumpable"))
+}
+
+/// Sets a limit to nothing, for good.
+pub fn forbid(resource: Resource) -> Result<(), Errno> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(resource, none)
 }
 
 /// No program that is executed gets more than this process has.

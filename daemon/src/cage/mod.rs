@@ -31,7 +31,7 @@ use tracing::{debug, warn};
 
 pub use self::door::{Door, door};
 pub use self::error::CageError;
-pub use self::launcher::{Launcher, launcher};
+pub use self::launcher::{Launcher, give_socket, launcher};
 use self::plan::{Plan, Purpose};
 use self::seccomp::Policy;
 pub use self::seccomp::Thread;

@@ -244,9 +244,7 @@ impl Plan {
             server: purpose.server,
         }
     }
-}
 
-impl Plan {
     /// The folder for compiled shaders.
     pub fn shader_cache(&self) -> Option<&Path> {
         let mut shown = self.shown.iter();

@@ -111,6 +111,7 @@ pub struct Given {
     /// What to do about a context that hangs [default: log]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub on_hang: Option<HangAction>,
+
     /// How the process is kept from the host's files, processes and network [default: namespace]
     #[arg(long, value_enum)]
     pub sandbox: Option<Sandbox>,

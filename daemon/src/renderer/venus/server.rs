@@ -4,7 +4,7 @@
 //! child: it ends when its socket closes, and its end wakes the device thread.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -110,15 +110,9 @@ impl Drop for RenderServer {
     }
 }
 
-/// Standard input is the one fd that a child inherits without further ado.
 fn spawn(mut command: Command, socket: OwnedFd) -> std::io::Result<Pid> {
-    let child = command
-        .args(["--socket-fd", "0"])
-        .stdin(Stdio::from(socket))
-        .stdout(Stdio::null())
-        .spawn()?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    pid.ok_or_else(|| std::io::Error::other("it has no process id"))
+    cage::give_socket(&mut command, socket);
+    Ok(Pid::from_child(&command.spawn()?))
 }
 
 fn end_of(status: WaitStatus) -> String {
