@@ -69,6 +69,12 @@ fn filled(from: &Arc<Vulkan>, types: &[MemoryProperties]) -> BlobRig {
     rig
 }
 
+/// The same device in a daemon with another GPU.
+fn moved(rig: BlobRig, to: &Arc<Vulkan>, flavour: Flavour) -> BlobRig {
+    let moving = rig.save().unwrap();
+    moving.load(to, flavour, Options::default()).unwrap()
+}
+
 fn seed(id: u32) -> u8 {
     u8::try_from(id).unwrap() * 16 + 5
 }
@@ -100,8 +106,7 @@ fn memory_goes_on_in_a_daemon_with_the_same_memory_types() {
     let Some(from) = vulkan() else { return };
     for flavour in [Flavour::Qemu, Flavour::Crosvm] {
         let rig = filled(&from, &[RAM, RAM]);
-        let moving = rig.save().unwrap();
-        let mut rig = moving.load(&plain(), flavour, Options::default()).unwrap();
+        let mut rig = moved(rig, &plain(), flavour);
         check(&mut rig, &[RAM, RAM]);
         rig.finish().unwrap();
     }
@@ -114,10 +119,7 @@ fn incoherent_memory_goes_on_as_incoherent_memory() {
         || {
             let types = [INCOHERENT, RAM, COMBINING];
             let rig = filled(&with_the_layer(), &types);
-            let moving = rig.save().unwrap();
-            let mut rig = moving
-                .load(&with_the_layer(), Flavour::Qemu, Options::default())
-                .unwrap();
+            let mut rig = moved(rig, &with_the_layer(), Flavour::Qemu);
             assert!(!is_coherent(&mut rig, 1), "the layer is not there");
             check(&mut rig, &types);
             rig.finish().unwrap();
@@ -133,10 +135,7 @@ fn incoherent_memory_goes_on_as_coherent_memory_where_there_is_no_other() {
             let types = [INCOHERENT, RAM];
             let mut rig = filled(&with_the_layer(), &types);
             assert!(!is_coherent(&mut rig, 1), "the layer is not there");
-            let moving = rig.save().unwrap();
-            let mut rig = moving
-                .load(&plain(), Flavour::Crosvm, Options::default())
-                .unwrap();
+            let mut rig = moved(rig, &plain(), Flavour::Crosvm);
             assert!(is_coherent(&mut rig, 1));
             check(&mut rig, &types);
             rig.finish().unwrap();
@@ -150,10 +149,7 @@ fn coherent_memory_goes_on_as_coherent_memory_beside_other() {
         "snapshot::vulkan::coherent_memory_goes_on_as_coherent_memory_beside_other",
         || {
             let rig = filled(&plain(), &[RAM, RAM]);
-            let moving = rig.save().unwrap();
-            let mut rig = moving
-                .load(&with_the_layer(), Flavour::Qemu, Options::default())
-                .unwrap();
+            let mut rig = moved(rig, &with_the_layer(), Flavour::Qemu);
             for id in [1, 2] {
                 assert!(is_coherent(&mut rig, id));
             }
