@@ -19,12 +19,15 @@ use std::{env, fs};
 use seccompiler::{BpfProgram, TargetArch, compile_from_json};
 
 /// Policies that are put on something; the others are there to be included.
-const INSTALLED: [&str; 7] = [
+const INSTALLED: [&str; 10] = [
     "process",
     "main",
     "device",
     "context",
     "reload",
+    "control",
+    "sync",
+    "last-resort",
     "render-server",
     "keeper",
 ];

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod mailbox;
 pub mod mapping_type;
 pub mod memory;
+pub mod metrics;
 pub mod pulse;
 pub mod queue;
 pub mod reactor;

@@ -33,7 +33,7 @@ use coherd::socket_file::SocketFile;
 use coherd::sync::{SyncServer, SyncSocket};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use thiserror::Error;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
@@ -168,7 +168,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         restored.map_err(|source| MainError::Restore { path, source })?;
     }
     if let Some(socket) = &mut control {
-        socket.serve(daemon.control().transfers())?;
+        socket.serve(&daemon.control())?;
     }
     let reloader = Reloader {
         flags: cli.given,
@@ -203,6 +203,10 @@ fn saved_state(path: &Path) -> Result<(PathBuf, File), MainError> {
 /// Ends the process a while after the user asked for it, whatever another thread waits for: a
 /// driver, or the second half of a front-end's message.
 fn end_soon_after(mut signal: UnixStream, files: &[Arc<SocketFile>]) {
+    if let Err(error) = cage::confine(cage::Thread::LastResort) {
+        warn!("SIGTERM may be followed late: {}", one_line(&error));
+        return;
+    }
     if signal.read(&mut [0; 1]).is_ok_and(|read| read > 0) {
         std::thread::sleep(LAST_RESORT);
         files.iter().for_each(|file| file.remove());
@@ -258,7 +262,7 @@ fn venus(
     let host = coherd::renderer::venus::Host::find(node)?;
     let gpu = Vulkan::open(node)
         .inspect_err(|error| {
-            tracing::warn!(
+            warn!(
                 "guests are not offered the blob context: {}",
                 one_line(error)
             );

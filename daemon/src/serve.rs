@@ -1,5 +1,7 @@
 //! The life of one connection: the device thread, the requests of the front-end, and the end.
 
+mod control;
+
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -17,17 +19,19 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 use vhost::vhost_user::Error as VhostUserError;
 
+pub use self::control::Control;
 use crate::cage;
 use crate::coherence::Registry;
 use crate::credentials::Credentials;
 use crate::device::config_space::ConfigSpace;
-use crate::device::display::{DisplayError, Mode, Outputs};
+use crate::device::display::Outputs;
 use crate::device::hang::HangPolicy;
 use crate::device::quota::{Quota, Quotas, Scope};
 use crate::device::{Device, DeviceConfig};
 use crate::explain::one_line;
 use crate::listen::{ListenError, Socket};
-use crate::mapping_type::{MappingTypes, Policies};
+use crate::mapping_type::MappingTypes;
+use crate::metrics::Metrics;
 use crate::reactor::{Reactor, Wake};
 use crate::renderer::{FenceSink, Renderer, RendererError};
 use crate::service_manager::ServiceManager;
@@ -129,43 +133,6 @@ pub struct UserSignals<'a> {
     pub status: BorrowedFd<'a>,
 }
 
-/// Changes a device that runs; usable from any thread.
-#[derive(Clone, Debug)]
-pub struct Control {
-    orders: Arc<Orders>,
-    transfers: Arc<Transfers>,
-    outputs: usize,
-    mapping_types: Arc<MappingTypes>,
-}
-
-impl Control {
-    /// Saves and loads the device.
-    pub fn transfers(&self) -> Arc<Transfers> {
-        Arc::clone(&self.transfers)
-    }
-
-    /// Number of outputs, which stays what it was at the start.
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Plugs these displays into the first outputs, in place of those that were there, and tells
-    /// the guest.
-    ///
-    /// # Errors
-    /// [`DisplayError::TooMany`]
-    pub fn set_displays(&self, displays: &[Mode]) -> Result<(), DisplayError> {
-        let outputs = Outputs::new(self.outputs, displays)?;
-        self.orders.displays.put(outputs);
-        Ok(())
-    }
-
-    /// Treats blobs to come by these policies.
-    pub fn set_type_mismatch(&self, policies: Policies) {
-        self.mapping_types.set_policies(policies);
-    }
-}
-
 /// Makes the renderer, in the device thread, where it stays.
 pub type RendererFactory =
     Box<dyn FnOnce(FenceSink) -> Result<Box<dyn Renderer>, RendererError> + Send>;
@@ -180,6 +147,7 @@ pub struct Daemon {
     transfers: Arc<Transfers>,
     outputs: usize,
     mapping_types: Arc<MappingTypes>,
+    metrics: Arc<Metrics>,
     ended: Arc<Wake>,
     thread: Option<JoinHandle<Result<(), WorkerError>>>,
     manager: ServiceManager,
@@ -243,16 +211,19 @@ impl Daemon {
                     blobs: options.blobs,
                 };
                 let space = Arc::new(ConfigSpace::new(config_space(&config, capsets)));
-                let _ = ready.send(Ok((config.features, Arc::clone(&space))));
-                let events = ConfigEvents::new(space, channel);
+                let features = config.features;
                 let device = Device::new(config, renderer, window);
+                let metrics = Arc::clone(device.metrics());
+                let _ = ready.send(Ok((features, Arc::clone(&space), metrics)));
+                let events = ConfigEvents::new(space, channel);
                 let worker = Worker::new(device, rings, reactor, fences, orders, events);
                 let result = worker.map_err(WorkerError::from).and_then(Worker::run);
                 ended.send();
                 result
             }
         })?;
-        let (features, config) = renderer_ready.recv().map_err(|_| ServeError::Ended)??;
+        let (features, config, metrics) =
+            renderer_ready.recv().map_err(|_| ServeError::Ended)??;
 
         let offer = Offer {
             features,
@@ -270,6 +241,7 @@ impl Daemon {
             transfers,
             outputs: options.outputs.count(),
             mapping_types: options.mapping_types,
+            metrics,
             ended,
             thread: Some(thread),
             manager: ServiceManager::default(),
@@ -285,6 +257,7 @@ impl Daemon {
             transfers: Arc::clone(&self.transfers),
             outputs: self.outputs,
             mapping_types: Arc::clone(&self.mapping_types),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -323,7 +296,11 @@ impl Daemon {
                 return Ok(());
             }
             let stream = socket.accept()?;
-            match self.serve(stream, user) {
+            self.metrics.connections.inc();
+            self.metrics.connected.set(1);
+            let served = self.serve(stream, user);
+            self.metrics.connected.set(0);
+            match served {
                 Ok(Event::Work) => {}
                 Ok(Event::Quit) => return Ok(()),
                 Err(error @ ServeError::Protocol(_)) if persist => {

@@ -432,6 +432,7 @@ impl Worker {
     fn bury_renderer(&mut self, index: u64) {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         self.orders.broken.store(true, Ordering::Release);
+        self.device.metrics().renderer_deaths.inc();
         let renderer = self.device.renderer_mut();
         error!(
             "{}; running contexts go on, new ones will fail until coherd is started again",

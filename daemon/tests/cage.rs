@@ -258,6 +258,19 @@ fn state_leaves_the_cage_in_the_clients_file_and_enters_it_opened() {
 }
 
 #[test]
+fn metrics_leave_the_cage() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = folder.path().join("control");
+    let control = control.to_str().unwrap();
+    let daemon = Daemon::start(&["--control-socket", control]);
+    let asked = ctl(&["metrics", "--control-socket", control]);
+    let text = String::from_utf8(asked.stdout).unwrap();
+    assert!(asked.status.success(), "{text}");
+    assert!(text.contains("\ncoherd_vmm_connected 0\n"), "{text}");
+    assert_confined(daemon.inside(), &[NONE]);
+}
+
+#[test]
 fn peers_are_known_by_the_hosts_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let sync = folder.path().join("sync");

@@ -18,6 +18,12 @@ pub enum Thread {
     Context,
     /// Reads the configuration again.
     Reload,
+    /// Serves clients of the control socket.
+    Control,
+    /// Serves peers of the sync protocol.
+    Sync,
+    /// Ends the process when the others do not.
+    LastResort,
 }
 
 /// Who a policy is for.
@@ -66,6 +72,9 @@ impl Policy {
             Self::Thread(Thread::Device) => "device",
             Self::Thread(Thread::Context) => "context",
             Self::Thread(Thread::Reload) => "reload",
+            Self::Thread(Thread::Control) => "control",
+            Self::Thread(Thread::Sync) => "sync",
+            Self::Thread(Thread::LastResort) => "last-resort",
             Self::RenderServer => "render-server",
             Self::Keeper => "keeper",
         }
@@ -125,12 +134,15 @@ fn program(words: &[u64]) -> BpfProgram {
 mod tests {
     use super::*;
 
-    const ALL: [Policy; 7] = [
+    const ALL: [Policy; 10] = [
         Policy::Process,
         Policy::Thread(Thread::Main),
         Policy::Thread(Thread::Device),
         Policy::Thread(Thread::Context),
         Policy::Thread(Thread::Reload),
+        Policy::Thread(Thread::Control),
+        Policy::Thread(Thread::Sync),
+        Policy::Thread(Thread::LastResort),
         Policy::RenderServer,
         Policy::Keeper,
     ];

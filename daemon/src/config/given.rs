@@ -46,8 +46,8 @@ pub struct Given {
     #[serde(deserialize_with = "value::texts")]
     pub sync_allow: Option<Vec<Allow>>,
 
-    /// Let the user coherd runs as, and root, have the device's state saved through this socket, as
-    /// `coherd ctl save` does; a stale one is replaced
+    /// Let the user coherd runs as, and root, have the device's state saved and read its metrics
+    /// through this socket, as `coherd ctl save` and `coherd ctl metrics` do; a stale one is replaced
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
 

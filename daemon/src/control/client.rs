@@ -1,7 +1,7 @@
 //! The end of `coherd ctl`.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IoSlice};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::io::retry_on_intr;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
+use super::{ControlError, DONE, END_OF_METRICS, ERROR, METRICS, PROGRESS, SAVE};
 
 /// Has the coherd at `path` write its device's state to `file`. `tell` is told of bytes that are
 /// done, of how many.
@@ -18,10 +18,7 @@ use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
 /// # Errors
 /// See [`ControlError`]; what is in `file` is of no use then.
 pub fn save(path: &Path, file: &File, mut tell: impl FnMut(u64, u64)) -> Result<(), ControlError> {
-    let server = UnixStream::connect(path).map_err(|source| ControlError::Connect {
-        path: path.into(),
-        source,
-    })?;
+    let server = connect(path)?;
     send(&server, file)?;
     for line in BufReader::new(server).lines() {
         let line = line?;
@@ -39,8 +36,35 @@ pub fn save(path: &Path, file: &File, mut tell: impl FnMut(u64, u64)) -> Result<
             _ => {}
         }
     }
-    let gone = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    Err(ControlError::HungUp(gone))
+    Err(hung_up())
+}
+
+/// What happens to the device of the coherd at `path`, as OpenMetrics text.
+///
+/// # Errors
+/// See [`ControlError`].
+pub fn metrics(path: &Path) -> Result<String, ControlError> {
+    let mut server = connect(path)?;
+    server.write_all(METRICS)?;
+    let mut text = String::new();
+    server.read_to_string(&mut text)?;
+    let last = text.lines().next_back().unwrap_or_default();
+    match last.split_once(' ') {
+        _ if last == END_OF_METRICS => Ok(text),
+        Some((ERROR, why)) => Err(ControlError::Refused(printable(why))),
+        _ => Err(hung_up()),
+    }
+}
+
+fn connect(path: &Path) -> Result<UnixStream, ControlError> {
+    UnixStream::connect(path).map_err(|source| ControlError::Connect {
+        path: path.into(),
+        source,
+    })
+}
+
+fn hung_up() -> ControlError {
+    std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()
 }
 
 fn send(server: &UnixStream, file: &File) -> std::io::Result<()> {

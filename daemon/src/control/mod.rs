@@ -1,8 +1,10 @@
-//! The control socket: the user coherd runs as, and root, have the device saved through it.
+//! The control socket: the user coherd runs as, and root, have the device saved and read its
+//! metrics through it.
 //!
-//! A client sends `save` and a newline, with the file that the state is written to. It is answered
-//! in lines: `progress DONE TOTAL` in bytes any number of times, and at last `done`, or `error` and
-//! why.
+//! A client sends a word and a newline, and is answered in lines:
+//! - `save`, with the file that the state is written to: `progress DONE TOTAL` in bytes any number
+//!   of times, and at last `done`, or `error` and why.
+//! - `metrics`: OpenMetrics text, whose last line is `# EOF`, or `error` and why.
 
 mod client;
 mod server;
@@ -11,11 +13,14 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use client::save;
+pub use client::{metrics, save};
 pub use server::ControlSocket;
 
 /// What a client sends.
 const SAVE: &[u8] = b"save\n";
+const METRICS: &[u8] = b"metrics\n";
+/// The last line of metrics.
+const END_OF_METRICS: &str = "# EOF";
 /// The words of answers.
 const PROGRESS: &str = "progress";
 const DONE: &str = "done";

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +11,15 @@ use std::time::Duration;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::geteuid;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
-use super::{ControlError, DONE, ERROR, PROGRESS, SAVE};
+use super::{ControlError, DONE, ERROR, METRICS, PROGRESS, SAVE};
+use crate::cage;
 use crate::credentials::Credentials;
 use crate::explain::one_line;
-use crate::snapshot::{Direction, SnapshotError, Transfers};
+use crate::metrics::Metrics;
+use crate::serve::Control;
+use crate::snapshot::{Direction, Transfer, Transfers};
 use crate::socket_file::{SocketFile, Taken, make_free};
 
 /// How long a client may do nothing.
@@ -26,6 +28,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ROOT: u32 = 0;
 /// Time between two words on progress.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// What a client asks for.
+enum Request {
+    /// The device's state, in this file.
+    Save(File),
+    Metrics,
+}
+
+/// What is had through the socket.
+struct Service {
+    transfers: Arc<Transfers>,
+    metrics: Arc<Metrics>,
+}
 
 /// The socket, whose file goes when this is dropped.
 #[derive(Debug)]
@@ -61,19 +76,27 @@ impl ControlSocket {
         &self.file
     }
 
-    /// Serves clients from now on, one after the other, in a thread of its own.
+    /// Serves clients from now on, in a thread of its own: one after the other, but for the one
+    /// that waits for a state, of which there is at most one.
     ///
     /// # Errors
     /// That of starting a thread.
-    pub fn serve(&mut self, transfers: Arc<Transfers>) -> std::io::Result<()> {
+    pub fn serve(&mut self, control: &Control) -> std::io::Result<()> {
         let Some(listener) = self.listener.take() else {
             return Ok(());
+        };
+        let service = Service {
+            transfers: control.transfers(),
+            metrics: control.metrics(),
         };
         std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
+                if let Err(error) = cage::confine(cage::Thread::Control) {
+                    return error!("control socket is not served: {}", one_line(&error));
+                }
                 for client in listener.incoming().flatten() {
-                    if let Err(error) = serve_client(&client, &transfers) {
+                    if let Err(error) = service.serve(client) {
                         debug!("control client: {}", one_line(&error));
                     }
                 }
@@ -88,28 +111,52 @@ impl Drop for ControlSocket {
     }
 }
 
-fn serve_client(mut client: &UnixStream, transfers: &Arc<Transfers>) -> std::io::Result<()> {
-    client.set_read_timeout(Some(PATIENCE))?;
-    client.set_write_timeout(Some(PATIENCE))?;
-    let peer = Credentials::of_peer(client)?;
-    if ![geteuid().as_raw(), ROOT].contains(&peer.uid) {
-        warn!(uid = peer.uid, "control client is not let in");
-        return writeln!(
-            client,
-            "{ERROR} only the user that coherd runs as may do this"
-        );
+impl Service {
+    fn serve(&self, mut client: UnixStream) -> std::io::Result<()> {
+        client.set_read_timeout(Some(PATIENCE))?;
+        client.set_write_timeout(Some(PATIENCE))?;
+        let peer = Credentials::of_peer(&client)?;
+        if ![geteuid().as_raw(), ROOT].contains(&peer.uid) {
+            warn!(uid = peer.uid, "control client is not let in");
+            return writeln!(
+                client,
+                "{ERROR} only the user that coherd runs as may do this"
+            );
+        }
+        match receive(&client)? {
+            Some(Request::Metrics) => client.write_all(self.metrics.to_string().as_bytes()),
+            Some(Request::Save(file)) => self.save(client, file),
+            None => writeln!(client, "{ERROR} this coherd does not know the request"),
+        }
     }
-    let Some(file) = receive(client)? else {
-        return writeln!(client, "{ERROR} this coherd does not know the request");
-    };
-    match save(client, File::from(file), transfers) {
-        Ok(()) => writeln!(client, "{DONE}"),
-        Err(error) => writeln!(client, "{ERROR} {}", one_line(&error)),
+
+    fn save(&self, mut client: UnixStream, file: File) -> std::io::Result<()> {
+        let transfer = match self.transfers.begin(Direction::Save, file, true) {
+            Ok(transfer) => transfer,
+            Err(error) => return writeln!(client, "{ERROR} {}", one_line(&error)),
+        };
+        std::thread::Builder::new()
+            .name("control-save".into())
+            .spawn(move || follow(&transfer, client))
+            .map(drop)
     }
 }
 
-/// The file of a request to save.
-fn receive(client: &UnixStream) -> Result<Option<OwnedFd>, Errno> {
+/// Tells a client how far its save is, and how it ended. It is saved, whether anybody listens or
+/// not.
+fn follow(transfer: &Transfer, mut client: UnixStream) {
+    while !transfer.wait_over(PERIOD) {
+        let (done, total) = transfer.progress().get();
+        let _ = writeln!(client, "{PROGRESS} {done} {total}");
+    }
+    let _ = match transfer.wait() {
+        Ok(()) => writeln!(client, "{DONE}"),
+        Err(error) => writeln!(client, "{ERROR} {}", one_line(&error)),
+    };
+}
+
+/// What a client asks for, if it is known.
+fn receive(client: &UnixStream) -> Result<Option<Request>, Errno> {
     let mut bytes = [0; 16];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -122,20 +169,9 @@ fn receive(client: &UnixStream) -> Result<Option<OwnedFd>, Errno> {
         _ => None,
     });
     let file = files.flatten().last();
-    let is_save = bytes.get(..received.bytes) == Some(SAVE);
-    Ok(file.filter(|_| is_save))
-}
-
-fn save(
-    mut client: &UnixStream,
-    file: File,
-    transfers: &Arc<Transfers>,
-) -> Result<(), SnapshotError> {
-    let transfer = transfers.begin(Direction::Save, file, true)?;
-    while !transfer.wait_over(PERIOD) {
-        let (done, total) = transfer.progress().get();
-        // It is saved, whether anybody listens or not.
-        let _ = writeln!(client, "{PROGRESS} {done} {total}");
-    }
-    transfer.wait()
+    Ok(match (bytes.get(..received.bytes), file) {
+        (Some(SAVE), Some(file)) => Some(Request::Save(file.into())),
+        (Some(METRICS), None) => Some(Request::Metrics),
+        _ => None,
+    })
 }

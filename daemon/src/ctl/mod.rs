@@ -1,5 +1,5 @@
 //! `coherd ctl`: a look at the blobs of a coherd that runs, by the sync protocol, and the state of
-//! its device, by the control socket.
+//! its device and its metrics, by the control socket.
 
 mod blobs;
 mod dump;
@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use coherd_sync::{Capabilities, Connection, Options, SyncError};
 use thiserror::Error;
 
-use crate::control::ControlError;
+use crate::control::{self, ControlError};
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -30,6 +30,14 @@ pub struct Server {
     /// The socket that coherd was given as --sync-socket
     #[arg(long, value_name = "PATH")]
     pub sync_socket: PathBuf,
+}
+
+/// Which coherd to ask.
+#[derive(Debug, Args)]
+pub struct ControlServer {
+    /// The socket that coherd was given as --control-socket
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: PathBuf,
 }
 
 /// What to do.
@@ -50,14 +58,21 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Write counters and gauges as OpenMetrics text to standard output, for a collector of
+    /// Prometheus such as node_exporter's textfile collector
+    Metrics {
+        /// Which coherd to ask.
+        #[command(flatten)]
+        control: ControlServer,
+    },
     /// Save the state of the device to a file, for `coherd --restore`. Commands of the guest wait
     /// meanwhile; pause the VM first if its programs also write to mapped memory
     Save {
         /// The file, which is replaced once all is written
         file: PathBuf,
-        /// The socket that coherd was given as --control-socket
-        #[arg(long, value_name = "PATH")]
-        control_socket: PathBuf,
+        /// Which coherd to ask.
+        #[command(flatten)]
+        control: ControlServer,
     },
     /// Open and map each blob as a VMM would, and check what coherd says of it; exit status 1 if
     /// something is not as it says
@@ -73,7 +88,10 @@ pub enum Command {
 pub enum CtlError {
     /// The state is not saved.
     #[error("state is not saved")]
-    Control(#[from] ControlError),
+    Save(#[from] ControlError),
+    /// There are no metrics.
+    #[error("cannot read the metrics")]
+    Metrics(#[source] ControlError),
     /// The file could not be written.
     #[error("cannot write {path}")]
     File {
@@ -115,10 +133,11 @@ impl Ctl {
         match &self.command {
             Command::Blobs { server } => blobs::list(&server.connect()?, out),
             Command::Dump { blob, server } => dump::dump(&server.connect()?, *blob, out),
-            Command::Save {
-                file,
-                control_socket,
-            } => save::save(control_socket, file, out),
+            Command::Metrics { control } => {
+                let text = control::metrics(&control.control_socket).map_err(CtlError::Metrics)?;
+                Ok(out.write_all(text.as_bytes())?)
+            }
+            Command::Save { file, control } => save::save(&control.control_socket, file, out),
             Command::Verify { server } => verify::verify(&server.connect()?, out),
         }
     }

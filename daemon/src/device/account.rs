@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::quota::{Quota, Quotas, Scope};
 use crate::limiter::Limiter;
+use crate::metrics::QuotaMetrics;
 
 /// At most one log line per quota in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
@@ -36,31 +37,24 @@ impl Account {
     }
 }
 
-/// Commands refused over one quota.
-#[derive(Debug)]
-struct Refused {
-    count: u64,
-    log: Limiter,
-}
-
 /// Keeps a VM within its quotas.
 #[derive(Debug)]
 pub struct Bookkeeper {
     quotas: Quotas,
     vm: Account,
-    refused: [Refused; Quota::ALL.len()],
+    metrics: QuotaMetrics,
+    /// What is said of refusals over each.
+    logs: [Limiter; Quota::ALL.len()],
 }
 
 impl Bookkeeper {
     /// A VM that has nothing.
-    pub fn new(quotas: Quotas) -> Self {
+    pub fn new(quotas: Quotas, metrics: QuotaMetrics) -> Self {
         Self {
             quotas,
             vm: Account::default(),
-            refused: Quota::ALL.map(|_| Refused {
-                count: 0,
-                log: Limiter::new(LOG_PERIOD, 1),
-            }),
+            metrics,
+            logs: Quota::ALL.map(|_| Limiter::new(LOG_PERIOD, 1)),
         }
     }
 
@@ -71,9 +65,13 @@ impl Bookkeeper {
 
     /// Commands refused over `quota` so far.
     pub fn refused(&self, quota: Quota) -> u64 {
-        self.refused
-            .get(quota.index())
-            .map_or(0, |refused| refused.count)
+        self.metrics.refused(quota)
+    }
+
+    /// Follows what is counted elsewhere: the VM has `vm` of `quota`.
+    pub fn follow(&self, quota: Quota, vm: usize) {
+        let vm = u64::try_from(vm).unwrap_or(u64::MAX);
+        self.metrics.set_used(quota, vm);
     }
 
     /// Enters `amount` for the VM and, if one is given, for a context.
@@ -88,6 +86,7 @@ impl Bookkeeper {
     ) -> Result<(), GpuError> {
         self.check(quota, amount, context.as_deref())?;
         self.vm.set(quota, self.vm.sum(quota, amount));
+        self.metrics.set_used(quota, self.vm.get(quota));
         if let Some(account) = context {
             account.set(quota, account.sum(quota, amount));
         }
@@ -130,6 +129,7 @@ impl Bookkeeper {
     /// Takes off what is given back.
     pub fn give_back(&mut self, quota: Quota, amount: u64, context: Option<&mut Account>) {
         self.vm.give_back(quota, amount);
+        self.metrics.set_used(quota, self.vm.get(quota));
         if let Some(account) = context {
             account.give_back(quota, amount);
         }
@@ -138,25 +138,25 @@ impl Bookkeeper {
     /// Forgets what the VM has, all of which is gone.
     pub fn clear(&mut self) {
         self.vm = Account::default();
+        self.metrics.clear_used();
     }
 
     /// Counts a refusal and logs it, once per quota and [`LOG_PERIOD`].
     pub fn refuse(&mut self, quota: Quota, scope: Scope) -> GpuError {
         let name = quota.name();
         let limit = self.quotas.get(scope, quota);
-        if let Some(refused) = self.refused.get_mut(quota.index()) {
-            refused.count = refused.count.saturating_add(1);
-            if refused.log.pass(Instant::now()).is_some() {
-                let option = match scope {
-                    Scope::Vm => "--quota",
-                    Scope::Context => "--context-quota",
-                };
-                warn!(
-                    limit,
-                    refused = refused.count,
-                    "guest is over its quota of {name}; {option} {name}=N raises it"
-                );
-            }
+        self.metrics.count_refusal(quota);
+        let log = self.logs.get_mut(quota.index());
+        if log.is_some_and(|log| log.pass(Instant::now()).is_some()) {
+            let option = match scope {
+                Scope::Vm => "--quota",
+                Scope::Context => "--context-quota",
+            };
+            warn!(
+                limit,
+                refused = self.refused(quota),
+                "guest is over its quota of {name}; {option} {name}=N raises it"
+            );
         }
         GpuError::Quota(name)
     }
@@ -170,7 +170,7 @@ mod tests {
     fn full_account_of_a_context_stops_it_and_leaves_the_vm_alone() {
         let mut quotas = Quotas::default();
         quotas.set(Scope::Context, Quota::Mappings, 2).unwrap();
-        let mut books = Bookkeeper::new(quotas);
+        let mut books = Bookkeeper::new(quotas, QuotaMetrics::default());
         let (mut one, mut other) = (Account::default(), Account::default());
 
         books.take(Quota::Mappings, 2, Some(&mut one)).unwrap();
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn amounts_that_overflow_are_refused() {
-        let mut books = Bookkeeper::new(Quotas::default());
+        let mut books = Bookkeeper::new(Quotas::default(), QuotaMetrics::default());
         books.take(Quota::BlobBytes, 4096, None).unwrap();
         assert!(books.take(Quota::BlobBytes, u64::MAX, None).is_err());
         assert_eq!(books.vm().get(Quota::BlobBytes), 4096);

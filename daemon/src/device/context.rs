@@ -262,9 +262,9 @@ impl Device {
             return Ok(());
         };
         for id in self.hang_watch.look(self.fences.fronts(), timeout, now) {
-            self.hangs += 1;
             let name = self.contexts.get(&id).map(|context| context.name.clone());
             let name = name.unwrap_or_default();
+            self.metrics.hangs.count(&name);
             let seconds = timeout.as_secs_f32();
             match action {
                 HangAction::Log => self.report(&format_args!(
@@ -302,6 +302,7 @@ impl Device {
             return;
         };
         let name = context.name.clone();
+        self.metrics.lost_contexts.count(&name);
         self.report(&format_args!("context {id} ({name}) is lost: {reason}"));
         self.cut_off(id);
     }

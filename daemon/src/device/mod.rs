@@ -47,6 +47,7 @@ use crate::coherence::Registry;
 use crate::limiter::Limiter;
 use crate::mapping_type::MappingTypes;
 use crate::memory::GuestMemory;
+use crate::metrics::Metrics;
 use crate::renderer::Renderer;
 use crate::window::HostWindow;
 
@@ -129,8 +130,7 @@ pub struct Device {
     scanouts: Vec<Scanout>,
     fences: FenceTable<Reply>,
     hang_watch: HangWatch,
-    /// Hangs so far.
-    hangs: u64,
+    metrics: Arc<Metrics>,
     /// Replies whose fences are complete, until the caller takes them.
     released: Vec<Reply>,
     books: Bookkeeper,
@@ -148,6 +148,8 @@ pub struct Device {
 impl Device {
     /// A device in the state after a reset.
     pub fn new(config: DeviceConfig, renderer: Box<dyn Renderer>, window: HostWindow) -> Self {
+        let types = Arc::clone(&config.mapping_types);
+        let metrics = Arc::new(Metrics::new(&config.quotas, types));
         Self {
             features: config.features,
             blob_alignment: config.blob_alignment,
@@ -158,9 +160,9 @@ impl Device {
             scanouts: config.scanouts(),
             fences: FenceTable::default(),
             hang_watch: HangWatch::default(),
-            hangs: 0,
             released: Vec::new(),
-            books: Bookkeeper::new(config.quotas),
+            books: Bookkeeper::new(config.quotas, metrics.quotas.clone()),
+            metrics,
             cursors: vec![Cursor::default(); config.outputs.count()],
             freed: 0,
             serial: 0,
@@ -211,15 +213,18 @@ impl Device {
                 self.check_fence(header)?;
                 self.dispatch(header.ctx_id.get(), &command, memory)
             });
-        match answer {
-            Ok(response) => Ok(response),
-            Err(Refusal::Gpu(error)) => Ok(self.refuse(&error)),
-            Err(Refusal::Stopped) => Err(Stopped),
-        }
+        let response = match answer {
+            Ok(response) => response,
+            Err(Refusal::Gpu(error)) => self.refuse(&error),
+            Err(Refusal::Stopped) => return Err(Stopped),
+        };
+        self.metrics.count_command(request);
+        Ok(response)
     }
 
     /// The answer to a request with a mistake.
     pub fn refuse(&mut self, error: &GpuError) -> Response {
+        self.metrics.count_refusal(error.code());
         // The books count and log what is over a quota.
         if !matches!(error, GpuError::Quota(_)) {
             self.report(&format_args!("command is refused: {error}"));
@@ -267,6 +272,7 @@ impl Device {
     /// Takes the replies that can go out.
     pub fn take_released(&mut self, into: &mut Vec<Reply>) {
         into.append(&mut self.released);
+        self.books.follow(Quota::Fences, self.fences.len());
     }
 
     /// Logs what the device holds.
@@ -277,7 +283,7 @@ impl Device {
             contexts = self.contexts.len(),
             mappings = self.window.len(),
             fences = self.fences.len(),
-            hangs = self.hangs,
+            hangs = self.metrics.hangs.total(),
             image_bytes = self.books.vm().get(Quota::ImageBytes),
             blob_bytes = self.books.vm().get(Quota::BlobBytes),
             blob_bytes_copied = self.renderer.blob_bytes_copied(),
@@ -299,6 +305,11 @@ impl Device {
                 info!(scanout, ?cursor, "shown");
             }
         }
+    }
+
+    /// What happens to the device, in numbers.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The renderer.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use super::limits::{BEGINNERS, ENDERS, FILE_USERS, MAX_PEERS, MAX_TURNED_AWAY, T
 use super::listen::SyncSocket;
 use super::peer::{Peer, Standing};
 use super::request::{self, Answer, Hub, Refusal};
+use crate::cage::{self, CageError};
 use crate::coherence::Registry;
 use crate::coherence::registry::Change;
 use crate::credentials::Credentials;
@@ -44,6 +45,12 @@ pub enum SyncError {
     /// The operating system refused something small.
     #[error("cannot set up the sync thread")]
     Setup(#[from] std::io::Error),
+    /// The thread has no policy.
+    #[error("cannot confine the sync thread")]
+    Cage(#[from] CageError),
+    /// The thread ended at once.
+    #[error("sync thread ended")]
+    Ended,
 }
 
 impl From<Errno> for SyncError {
@@ -104,35 +111,20 @@ impl SyncServer {
         blobs: Arc<Registry>,
     ) -> Result<Self, SyncError> {
         let stop = Arc::new(Wake::new()?);
-        let done = Arc::new(DoneList::new()?);
-        let reactor = Reactor::new()?;
-        reactor.add(&socket, TOKEN_SOCKET)?;
-        reactor.add(&*stop, TOKEN_STOP)?;
-        reactor.add(&*blobs, TOKEN_BLOBS)?;
-        reactor.add(&*done, TOKEN_DONE)?;
-        let server = Server {
-            reactor,
-            socket,
-            allowed,
-            hub: Hub {
-                blobs,
-                capabilities: request::capabilities(),
-                instance: random()?,
-                beginners: Helpers::new("sync-begin", BEGINNERS)?,
-                enders: Helpers::new("sync-end", ENDERS)?,
-                file_users: Helpers::new("sync-files", FILE_USERS)?,
-                file_jobs: Arc::new(()),
-                done,
-                deadlines: Deadlines::default(),
-                brackets: 0,
-            },
-            peers: Peers::new(),
-            next_peer: FIRST_PEER,
-            accepts_again: None,
-            log: Limiter::new(Duration::from_secs(10), 10),
-        };
+        let (ready, started) = mpsc::channel();
         let thread = std::thread::Builder::new().name("sync".into());
-        let thread = thread.spawn(move || server.run())?;
+        let thread = thread.spawn({
+            let stop = Arc::clone(&stop);
+            // Helpers are confined as the thread is that starts them.
+            move || match Server::new(socket, allowed, blobs, &stop) {
+                Ok(server) => {
+                    let _ = ready.send(Ok(()));
+                    server.run();
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        })?;
+        started.recv().unwrap_or(Err(SyncError::Ended))?;
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -163,6 +155,43 @@ struct Server {
 }
 
 impl Server {
+    /// In the thread that is to run it, which is confined.
+    fn new(
+        socket: SyncSocket,
+        allowed: AllowList,
+        blobs: Arc<Registry>,
+        stop: &Wake,
+    ) -> Result<Self, SyncError> {
+        cage::confine(cage::Thread::Sync)?;
+        let done = Arc::new(DoneList::new()?);
+        let reactor = Reactor::new()?;
+        reactor.add(&socket, TOKEN_SOCKET)?;
+        reactor.add(stop, TOKEN_STOP)?;
+        reactor.add(&*blobs, TOKEN_BLOBS)?;
+        reactor.add(&*done, TOKEN_DONE)?;
+        Ok(Self {
+            reactor,
+            socket,
+            allowed,
+            hub: Hub {
+                blobs,
+                capabilities: request::capabilities(),
+                instance: random()?,
+                beginners: Helpers::new("sync-begin", BEGINNERS)?,
+                enders: Helpers::new("sync-end", ENDERS)?,
+                file_users: Helpers::new("sync-files", FILE_USERS)?,
+                file_jobs: Arc::new(()),
+                done,
+                deadlines: Deadlines::default(),
+                brackets: 0,
+            },
+            peers: Peers::new(),
+            next_peer: FIRST_PEER,
+            accepts_again: None,
+            log: Limiter::new(Duration::from_secs(10), 10),
+        })
+    }
+
     fn run(mut self) {
         loop {
             match self.step() {

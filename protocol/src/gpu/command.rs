@@ -16,6 +16,36 @@ use super::wire::{
 /// VIRTIO_GPU_CMD_SUBMIT_3D
 pub const SUBMIT_3D: u32 = 0x0207;
 
+/// Code and name of each command, by code.
+pub const NAMES: [(u32, &str); 26] = [
+    (0x0100, "get_display_info"),
+    (0x0101, "resource_create_2d"),
+    (0x0102, "resource_unref"),
+    (0x0103, "set_scanout"),
+    (0x0104, "resource_flush"),
+    (0x0105, "transfer_to_host_2d"),
+    (0x0106, "resource_attach_backing"),
+    (0x0107, "resource_detach_backing"),
+    (0x0108, "get_capset_info"),
+    (0x0109, "get_capset"),
+    (0x010a, "get_edid"),
+    (0x010b, "resource_assign_uuid"),
+    (0x010c, "resource_create_blob"),
+    (0x010d, "set_scanout_blob"),
+    (0x0200, "ctx_create"),
+    (0x0201, "ctx_destroy"),
+    (0x0202, "ctx_attach_resource"),
+    (0x0203, "ctx_detach_resource"),
+    (0x0204, "resource_create_3d"),
+    (0x0205, "transfer_to_host_3d"),
+    (0x0206, "transfer_from_host_3d"),
+    (SUBMIT_3D, "submit_3d"),
+    (0x0208, "resource_map_blob"),
+    (0x0209, "resource_unmap_blob"),
+    (0x0300, "update_cursor"),
+    (0x0301, "move_cursor"),
+];
+
 /// A request with its trailing array, viewed in the buffer it was copied to.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "named as in the specification")]
@@ -257,6 +287,12 @@ mod tests {
         let body = [7u32.to_le_bytes(), u32::MAX.to_le_bytes()].concat();
         let error = Command::decode(&request(0x0106, &body)).unwrap_err();
         assert_eq!(error, GpuError::BadBacking(7));
+    }
+
+    #[test]
+    fn every_command_has_a_name_in_the_order_of_codes() {
+        assert!(NAMES.map(|(code, _)| code).is_sorted());
+        assert_eq!(NAMES.map(|(code, _)| code), SIZES.map(|(code, _)| code));
     }
 
     #[test]

@@ -21,17 +21,31 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code, by its word.
+    pub const ALL: [Self; 6] = [
+        Self::Unspec,
+        Self::OutOfMemory,
+        Self::InvalidScanoutId,
+        Self::InvalidResourceId,
+        Self::InvalidContextId,
+        Self::InvalidParameter,
+    ];
+
     /// The code with this word.
     pub fn from_wire(word: u32) -> Option<Self> {
-        let all = [
-            Self::Unspec,
-            Self::OutOfMemory,
-            Self::InvalidScanoutId,
-            Self::InvalidResourceId,
-            Self::InvalidContextId,
-            Self::InvalidParameter,
-        ];
-        all.into_iter().find(|code| *code as u32 == word)
+        Self::ALL.into_iter().find(|code| *code as u32 == word)
+    }
+
+    /// Its name in the specification, without what all have in common.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unspec => "unspec",
+            Self::OutOfMemory => "out_of_memory",
+            Self::InvalidScanoutId => "invalid_scanout_id",
+            Self::InvalidResourceId => "invalid_resource_id",
+            Self::InvalidContextId => "invalid_context_id",
+            Self::InvalidParameter => "invalid_parameter",
+        }
     }
 }
 
