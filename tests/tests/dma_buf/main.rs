@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod brackets;
+mod caged;
 mod exporters;
 mod fences;
 mod limits;

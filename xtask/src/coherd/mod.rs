@@ -1,15 +1,16 @@
 //! coherd as it runs in the lab: built there, started there, watched from the host.
 
 mod build;
+mod ordinary;
 mod vulkan;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 pub use self::build::{PROFILE, build, build_release, program, released};
 pub use self::vulkan::Vulkan;
@@ -98,13 +99,41 @@ impl Coherd {
     /// # Errors
     /// [`CoherdError::Ended`] or [`CoherdError::Silent`], with all that it said.
     pub fn start(lab: &Lab, vulkan: Vulkan, arguments: &[&str]) -> Result<Self, CoherdError> {
-        let name = unused_name(lab.run_dir());
+        let command = lab.command(program("coherd"));
+        Self::start_by(command, lab.run_dir(), vulkan, arguments)
+    }
+
+    /// The same as a user who is not root, where this process is root.
+    ///
+    /// # Errors
+    /// As [`Coherd::start`], and [`CoherdError::Io`].
+    pub fn start_as_ordinary_user(
+        lab: &Lab,
+        vulkan: Vulkan,
+        arguments: &[&str],
+    ) -> Result<Self, CoherdError> {
+        if !geteuid().is_root() {
+            return Self::start(lab, vulkan, arguments);
+        }
+        let folder = ordinary::prepare(lab)?;
+        let mut command = lab.command("setpriv");
+        command.args(ordinary::OPTIONS).arg(folder.join("coherd"));
+        Self::start_by(command, &folder, vulkan, arguments)
+    }
+
+    /// Starts coherd by a command that becomes it, with its files in `folder`.
+    fn start_by(
+        mut command: Command,
+        folder: &Path,
+        vulkan: Vulkan,
+        arguments: &[&str],
+    ) -> Result<Self, CoherdError> {
+        let name = unused_name(folder);
         let [socket, sync_socket, control_socket, config, log] =
             ["sock", "sync", "control", "toml", "log"]
-                .map(|end| lab.run_dir().join(format!("{name}.{end}")));
+                .map(|end| folder.join(format!("{name}.{end}")));
         let output = File::create(&log).map_err(failed("create coherd's log"))?;
         File::create(&config).map_err(failed("create coherd's configuration"))?;
-        let mut command = lab.command(program("coherd"));
         command.arg("--socket-path").arg(&socket);
         command.arg("--sync-socket").arg(&sync_socket);
         command.arg("--control-socket").arg(&control_socket);

@@ -4,17 +4,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::app::App;
+use super::ctl;
 use super::failure::{Failure, expect};
 use super::process;
 use super::report::Verdict;
 use super::rig::Rig;
 use super::scene::{DRAWING, ENDLESS, Scene};
+use super::sharing::ENDLESS_VKMARK;
 use super::wait::until;
 
 const HOLD: &str = "hold --seconds 100000 --live 50";
 const HELD: u64 = 50;
 /// Frames that take longer than a process takes to die.
 const LONG: usize = 60;
+
+/// A program that can hang.
+const HANGS: &str = "vk-sync";
 
 const DEATH: Duration = Duration::from_secs(30);
 
@@ -45,17 +50,17 @@ pub fn killed_app(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
 
 /// The death of one program's worker is that program's own.
 pub fn worker_death(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
-    let victim = Scene::start(&rig.vm, "victim", ENDLESS)?;
+    let victim = App::start(&rig.vm, ENDLESS_VKMARK.to_owned())?;
     let worker = rig.new_worker(&[])?;
     let other = Scene::start(&rig.vm, "other", LONG)?;
     let second = rig.new_worker(&[worker])?;
-    victim.app().prints(DRAWING)?;
+    victim.prints("[vertex]")?;
     expect(other.app().is_running()?, || {
         "the other scene was too short to outlive a worker".to_owned()
     })?;
     process::kill(worker)?;
     let began = Instant::now();
-    let end = victim.app().fails()?;
+    let end = victim.fails()?;
     let noticed = began.elapsed();
     other.is_right(rig.lab)?;
     rig.works()?;
@@ -92,10 +97,10 @@ pub fn lost_context(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     Ok(Verdict::Passed(format!("{used:?} of work in {WINDOW:?}")))
 }
 
-/// A shader that never ends costs its program the context, and others nothing; its worker is gone. One whose program
-/// ends first leaves no worker either.
+/// A shader that never ends costs its program the context, and others nothing; its worker is gone, and metrics tell
+/// whose it was. One whose program ends first leaves no worker either.
 pub fn hung_shader(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
-    let hung = App::venus(&rig.vm, "vk-sync", "--hang")?;
+    let hung = App::venus(&rig.vm, HANGS, "--hang")?;
     let worker = rig.new_worker(&[])?;
     hung.works_on(0)?;
     let began = Instant::now();
@@ -104,10 +109,18 @@ pub fn hung_shader(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     hung.fails()?;
     let noticed = began.elapsed();
     gone(worker)?;
+    let metrics = ctl::by_control(rig.lab, &rig.coherd, &["metrics"])?;
+    let metrics = String::from_utf8_lossy(&metrics);
+    for counted in ["hangs", "lost_contexts"] {
+        let line = format!("coherd_{counted}_total{{context=\"{HANGS}\"}} 1");
+        expect(metrics.lines().any(|other| other == line), || {
+            format!("{line} is not among the metrics:\n{metrics}")
+        })?;
+    }
     other.is_right(rig.lab)?;
     rig.lets_go()?;
 
-    let quit = App::venus(&rig.vm, "vk-sync", "--hang")?;
+    let quit = App::venus(&rig.vm, HANGS, "--hang")?;
     let worker = rig.new_worker(&[])?;
     quit.works_on(0)?;
     quit.kill()?;

@@ -5,6 +5,7 @@
 
 mod app;
 mod blob;
+mod ctl;
 mod deaths;
 mod drawing;
 mod failure;
@@ -14,6 +15,7 @@ mod kernel_log;
 mod kms;
 mod machine;
 mod memory;
+mod ordinary_user;
 mod process;
 mod quiet;
 mod report;
@@ -108,6 +110,11 @@ const CASES: &[Case] = &[
         sharing::blob_context_in_vulkan,
     ),
     last_case("server-death", Setup::Exporting, deaths::server_death),
+    case(
+        "ordinary-user",
+        Setup::Ordinary,
+        ordinary_user::draws_confined,
+    ),
     case("stop-cont", Setup::Slots, machine::stop_cont),
     case("hung-shader", Setup::Hangs, deaths::hung_shader),
     case("kms-inventory", Setup::Debugging, kms::inventory),
@@ -242,6 +249,7 @@ mod tests {
             [
                 Setup::Plain,
                 Setup::Exporting,
+                Setup::Ordinary,
                 Setup::Slots,
                 Setup::Hangs,
                 Setup::Debugging,

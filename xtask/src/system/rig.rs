@@ -29,6 +29,8 @@ pub enum Setup {
     Plain,
     /// As on a host that exports dma-bufs.
     Exporting,
+    /// With a coherd that is not root.
+    Ordinary,
     /// With memory slots, without which QEMU cannot pause a guest that has more than a few maps.
     Slots,
     /// Where contexts that hang are ended soon.
@@ -46,7 +48,12 @@ pub enum Setup {
 impl Setup {
     fn vulkan(self) -> Vulkan {
         match self {
-            Self::Plain | Self::Slots | Self::Hangs | Self::TwoD | Self::Outputs => Vulkan::Host,
+            Self::Plain
+            | Self::Ordinary
+            | Self::Slots
+            | Self::Hangs
+            | Self::TwoD
+            | Self::Outputs => Vulkan::Host,
             Self::Exporting | Self::Debugging => Vulkan::Exporting,
             Self::Incoherent => Vulkan::Incoherent,
         }
@@ -54,7 +61,9 @@ impl Setup {
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Exporting | Self::Debugging | Self::Incoherent => &[],
+            Self::Plain | Self::Ordinary | Self::Exporting | Self::Debugging | Self::Incoherent => {
+                &[]
+            }
             Self::TwoD => &["--renderer", "2d"],
             Self::Outputs => &["--renderer", "2d", "--outputs", "3"],
             Self::Hangs => &["--hang-timeout", "3", "--on-hang", "kill-context"],
@@ -65,7 +74,12 @@ impl Setup {
 
     fn kernel_arguments(self) -> &'static str {
         match self {
-            Self::Plain | Self::Exporting | Self::Slots | Self::Hangs | Self::Incoherent => "",
+            Self::Plain
+            | Self::Ordinary
+            | Self::Exporting
+            | Self::Slots
+            | Self::Hangs
+            | Self::Incoherent => "",
             Self::Debugging | Self::TwoD | Self::Outputs => kernel_log::ARGUMENTS,
         }
     }
@@ -89,7 +103,11 @@ impl<'lab> Rig<'lab> {
     pub fn start(lab: &'lab Lab, setup: Setup, progress: &Progress) -> Result<Self, Failure> {
         let _waiting = progress.waiting("booting a guest");
         let began = Instant::now();
-        let mut coherd = Coherd::start(lab, setup.vulkan(), setup.arguments())?;
+        let start = match setup {
+            Setup::Ordinary => Coherd::start_as_ordinary_user,
+            _ => Coherd::start,
+        };
+        let mut coherd = start(lab, setup.vulkan(), setup.arguments())?;
         let vm = Vm::builder(lab)
             .gpu_socket(coherd.socket())
             .kernel_arguments(setup.kernel_arguments())

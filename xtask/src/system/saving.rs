@@ -2,10 +2,8 @@
 //!
 //! The guest itself cannot follow: QEMU moves no guest whose GPU it has not got.
 
-use std::path::Path;
-use std::process::Stdio;
-
 use super::app::App;
+use super::ctl;
 use super::failure::{Failure, expect};
 use super::report::Verdict;
 use super::rig::Rig;
@@ -41,14 +39,14 @@ fn move_to(rig: &mut Rig<'_>, vulkan: Vulkan) -> Result<Verdict, Failure> {
     keeper.prints(KEEPS)?;
     let looks = keeper.works_on(0)?;
     let file = rig.lab.run_dir().join("gpu.state");
-    ctl(rig.lab, "verify", &[], &rig.coherd)?;
+    ctl::by_sync(rig.lab, &rig.coherd, &["verify"])?;
     let before = seen(rig.lab, &rig.coherd)?;
 
-    let saved = save(rig.lab, &file, &rig.coherd)?;
-    keeper.works_on(looks + 1)?;
     let path = file.display().to_string();
+    let saved = ctl::by_control(rig.lab, &rig.coherd, &["save", &path])?;
+    keeper.works_on(looks + 1)?;
     let other = Coherd::start(rig.lab, vulkan, &["--restore", &path])?;
-    ctl(rig.lab, "verify", &[], &other)?;
+    ctl::by_sync(rig.lab, &other, &["verify"])?;
     let after = seen(rig.lab, &other)?;
 
     expect(!before.is_empty(), || "the guest has no blobs".to_owned())?;
@@ -60,13 +58,17 @@ fn move_to(rig: &mut Rig<'_>, vulkan: Vulkan) -> Result<Verdict, Failure> {
         "{} blobs of {} KiB in all, {}; its program looked {looks} times",
         before.len(),
         bytes / 1024,
-        saved.trim().lines().last().unwrap_or_default()
+        String::from_utf8_lossy(&saved)
+            .trim()
+            .lines()
+            .last()
+            .unwrap_or_default()
     )))
 }
 
 /// What host processes see of the blobs that they can open, in the order of their ids.
 fn seen(lab: &Lab, coherd: &Coherd) -> Result<Vec<Seen>, Failure> {
-    let table = ctl(lab, "blobs", &[], coherd)?;
+    let table = ctl::by_sync(lab, coherd, &["blobs"])?;
     let table = String::from_utf8_lossy(&table);
     let mut seen = Vec::new();
     for row in table.lines().skip(1) {
@@ -87,7 +89,7 @@ fn seen(lab: &Lab, coherd: &Coherd) -> Result<Vec<Seen>, Failure> {
         seen.push(Seen {
             size: size.to_owned(),
             told: told.to_owned(),
-            bytes: ctl(lab, "dump", &[blob], coherd)?,
+            bytes: ctl::by_sync(lab, coherd, &["dump", blob])?,
         });
     }
     Ok(seen)
@@ -109,35 +111,4 @@ fn different(before: &[Seen], after: &[Seen]) -> String {
         list(before),
         list(after)
     )
-}
-
-fn save(lab: &Lab, file: &Path, coherd: &Coherd) -> Result<String, Failure> {
-    let mut command = lab.command(program("coherd"));
-    command.args(["ctl", "save"]).arg(file);
-    command.arg("--control-socket").arg(coherd.control_socket());
-    let said = succeeds(command)?;
-    Ok(String::from_utf8_lossy(&said).into_owned())
-}
-
-fn ctl(lab: &Lab, what: &str, arguments: &[&str], coherd: &Coherd) -> Result<Vec<u8>, Failure> {
-    let mut command = lab.command(program("coherd"));
-    command.args(["ctl", what]).args(arguments);
-    command.arg("--sync-socket").arg(coherd.sync_socket());
-    succeeds(command)
-}
-
-fn succeeds(mut command: std::process::Command) -> Result<Vec<u8>, Failure> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(Failure::io("run coherd ctl in the lab"))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    Err(Failure::Program {
-        program: format!("{command:?}"),
-        status: output.status.code().unwrap_or(-1),
-        expected: "success",
-        said: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
 }

@@ -12,6 +12,10 @@ use super::scene::Scene;
 pub const VKMARK: &str = "env VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json \
                       vkmark --winsys headless --size 320x240 --benchmark vertex:duration=3";
 
+/// The same for as long as one likes.
+pub const ENDLESS_VKMARK: &str = "env VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json \
+                      vkmark --winsys headless --size 320x240 --benchmark vertex:duration=100000";
+
 const FRAMES: usize = 5;
 
 /// On a host that exports dma-bufs, guests export memory and have swapchains.
