@@ -111,7 +111,8 @@ impl Cli {
             Task::Test => Ok(success(test::run(&progress)?)),
             Task::Dist { check } => packages(check, &progress),
             Task::DmaBuf { filter } => {
-                let tally = dma_buf::run(&Lab::ensure(&progress)?, filter.as_deref(), &progress)?;
+                let guest = dma_buf::Guest::boot(&Lab::ensure(&progress)?, &progress)?;
+                let tally = guest.test(filter.as_deref(), &progress)?;
                 println!("{tally}");
                 Ok(success(tally.failed == 0))
             }

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use self::tools::{CARGO_DEB, CARGO_GENERATE_RPM};
 use crate::graph::{Graph, GraphError};
-use crate::lab::{Lab, SOURCE, TARGET};
+use crate::lab::{Lab, LabError, SOURCE, TARGET};
 use crate::progress::Progress;
 use crate::tally::Tally;
 use crate::test_programs;
@@ -41,6 +41,9 @@ pub enum DistError {
     /// A program that makes packages could not be built; the compiler has said why.
     #[error("{0} does not build")]
     Tool(String),
+    /// There is no place for the programs that make packages.
+    #[error(transparent)]
+    Lab(#[from] LabError),
     /// What is in it could not be found out.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -72,6 +75,17 @@ impl Packages {
     }
 }
 
+/// Builds the programs that make packages, if they are not there; [`make`] does too.
+///
+/// # Errors
+/// See [`DistError`].
+pub fn prepare(progress: &Progress) -> Result<(), DistError> {
+    for tool in [CARGO_DEB, CARGO_GENERATE_RPM] {
+        tool.ensure(progress)?;
+    }
+    Ok(())
+}
+
 /// Makes the packages of what is at `built`: [`crate::coherd::released`], or [`crate::coherd::program`] to try
 /// how packages are made.
 ///
@@ -99,13 +113,13 @@ pub fn make(
     write("coherd.cdx.json", format!("{:#}\n", sbom::bill(&graph)))?;
 
     let packages = Packages::of(lab);
-    let mut deb = Command::new(CARGO_DEB.ensure(lab, progress)?);
+    let mut deb = Command::new(CARGO_DEB.ensure(progress)?);
     deb.args(["--no-build", "--no-strip", "--quiet", "--package=coherd"])
         .arg("--output")
         .arg(&packages.deb)
         .current_dir(checkout);
     run("cargo-deb", &mut deb)?;
-    let mut rpm = Command::new(CARGO_GENERATE_RPM.ensure(lab, progress)?);
+    let mut rpm = Command::new(CARGO_GENERATE_RPM.ensure(progress)?);
     rpm.args(["--package=daemon", "--auto-req=disabled", "--output"])
         .arg(&packages.rpm)
         .current_dir(checkout);

@@ -34,9 +34,10 @@ pub const CARGO_GENERATE_RPM: Tool = Tool {
 
 impl Tool {
     /// The program, after a build if this version is not in the cache.
-    pub fn ensure(self, lab: &Lab, progress: &Progress) -> Result<PathBuf, DistError> {
+    pub fn ensure(self, progress: &Progress) -> Result<PathBuf, DistError> {
         let name = format!("{}-{}", self.name, self.version);
-        let folder = lab.cache().join("tools").join(&name);
+        let tools = Lab::tools()?;
+        let folder = tools.join(&name);
         let program = folder.join("bin").join(self.name);
         if program.exists() {
             return Ok(program);
@@ -54,7 +55,7 @@ impl Tool {
             .arg(self.name)
             .env("CARGO_INCREMENTAL", "0")
             // What they have in common is built once.
-            .env("CARGO_TARGET_DIR", lab.cache().join("tools/target"))
+            .env("CARGO_TARGET_DIR", tools.join("target"))
             .stdin(Stdio::null())
             .status()
             .map_err(io("start cargo install"))?;

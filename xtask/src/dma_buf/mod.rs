@@ -131,6 +131,36 @@ impl Guest {
         Ok(Self { vm, programs })
     }
 
+    /// Runs the tests whose name contains `filter`, all without one, shows what they print, and
+    /// counts them.
+    ///
+    /// # Errors
+    /// See [`DmaBufError`].
+    pub fn test(&self, filter: Option<&str>, progress: &Progress) -> Result<Tally, DmaBufError> {
+        let _waiting = progress.waiting("running tests in a guest");
+        let mut selection = SKIP.to_vec();
+        selection.extend(filter);
+        let mut tally = Tally::default();
+        for program in self.programs.iter().filter(|program| is_chosen(program)) {
+            let began = Instant::now();
+            let mut selection = selection.clone();
+            if program.target == DAEMON.0 && filter.is_none() {
+                selection.extend(DAEMON.1);
+            }
+            let results = self.run(program, &[(COMPARE, "1".into())], &selection)?;
+            print!("{}", results.shown);
+            tally += results.tally;
+            let seconds = began.elapsed().as_secs_f32();
+            progress.say(&format!("{program}: {}, {seconds:.1} s", results.tally));
+        }
+        match filter {
+            Some(filter) if tally == Tally::default() => {
+                Err(DmaBufError::NoSuchTest(filter.into()))
+            }
+            _ => Ok(tally),
+        }
+    }
+
     /// Runs tests of one program, those that libtest selects by these arguments.
     fn run(
         &self,
@@ -145,35 +175,6 @@ impl Guest {
         ];
         all.extend_from_slice(environment);
         program.run_in_guest(&self.vm, &all, selection, PROGRAM)
-    }
-}
-
-/// Runs the tests whose name contains `filter`, all without one, shows what they print, and counts
-/// them.
-///
-/// # Errors
-/// See [`DmaBufError`].
-pub fn run(lab: &Lab, filter: Option<&str>, progress: &Progress) -> Result<Tally, DmaBufError> {
-    let guest = Guest::boot(lab, progress)?;
-    let _waiting = progress.waiting("running tests in a guest");
-    let mut selection = SKIP.to_vec();
-    selection.extend(filter);
-    let mut tally = Tally::default();
-    for program in guest.programs.iter().filter(|program| is_chosen(program)) {
-        let began = Instant::now();
-        let mut selection = selection.clone();
-        if program.target == DAEMON.0 && filter.is_none() {
-            selection.extend(DAEMON.1);
-        }
-        let results = guest.run(program, &[(COMPARE, "1".into())], &selection)?;
-        print!("{}", results.shown);
-        tally += results.tally;
-        let seconds = began.elapsed().as_secs_f32();
-        progress.say(&format!("{program}: {}, {seconds:.1} s", results.tally));
-    }
-    match filter {
-        Some(filter) if tally == Tally::default() => Err(DmaBufError::NoSuchTest(filter.into())),
-        _ => Ok(tally),
     }
 }
 

@@ -42,6 +42,12 @@ impl Cache {
             .map_err(LabError::io(format!("create the folder {}", dir.display())))
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A finished lab.
     #[must_use]
     pub fn entry(&self, key: &str) -> PathBuf {

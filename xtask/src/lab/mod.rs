@@ -92,10 +92,12 @@ impl Lab {
         &self.entry
     }
 
-    /// The folder of all that is kept for this user: labs, and what they need.
-    #[must_use]
-    pub fn cache(&self) -> &Path {
-        self.entry.parent().unwrap_or(&self.entry)
+    /// The folder of programs that are kept for this user, beside labs; it need not be there.
+    ///
+    /// # Errors
+    /// See [`LabError`].
+    pub fn tools() -> Result<PathBuf, LabError> {
+        Ok(Cache::open()?.dir().join("tools"))
     }
 
     /// The versions of its main parts, one a line.

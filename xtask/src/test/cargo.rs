@@ -21,12 +21,16 @@ pub struct CargoError {
 const TEST: &str = "test";
 const CLIPPY: &str = "clippy";
 
-/// Tests that take a minute each and are nothing to Vulkan: once is enough.
-const LONG: [&str; 4] = [
-    "--skip",
-    "a_million_hostile_commands_leave_nothing_behind",
-    "--skip",
-    "hundred_thousand_resources_slow_nothing_down_and_leave_nothing",
+/// Tests of each crate by itself and of the program. Those that have a front-end of their own are
+/// the same without Venus.
+const WITHOUT_VENUS: &[&str] = &[
+    test_programs::PACKAGES[0],
+    test_programs::PACKAGES[1],
+    "--lib",
+    "--bins",
+    "--test=cli",
+    "--test=cage",
+    "--test=escapes",
 ];
 
 /// One call of cargo.
@@ -62,7 +66,7 @@ impl Step {
         Self::new(
             "lints without Venus",
             CLIPPY,
-            &["--workspace", "--all-targets"],
+            &["--workspace", "--lib", "--bins", "--test=cli"],
         ),
         Self::new(
             "documentation",
@@ -89,7 +93,7 @@ impl Step {
             ..Self::new(
                 "tests without Venus and without Vulkan",
                 TEST,
-                test_programs::PACKAGES,
+                WITHOUT_VENUS,
             )
         },
         Self::new("the Vulkan layer", "build", &["--package=coherd-layer"]),
@@ -115,9 +119,8 @@ impl Step {
     }
 
     fn arguments(&self) -> Vec<&'static str> {
-        let left_out: &[&str] = if self.vulkan { &[] } else { &LONG };
         let end: &[&[&str]] = match self.subcommand {
-            TEST => &[&["--no-fail-fast", "--"], libtest::ARGUMENTS, left_out],
+            TEST => &[&["--no-fail-fast", "--"], libtest::ARGUMENTS],
             CLIPPY => &[&["--", "-D", "warnings"]],
             _ => &[],
         };

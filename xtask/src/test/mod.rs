@@ -14,8 +14,8 @@ use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
 use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
-use crate::fuzz::{self, FuzzError, Outcome, Purpose, Target};
-use crate::lab::{Lab, LabError};
+use crate::fuzz::{self, FuzzError, Fuzzers, Outcome, Purpose, Target};
+use crate::lab::{Lab, LabError, checkout};
 use crate::progress::Progress;
 use crate::shipped::{self, ShippedError};
 use crate::system::{self, NoSuchCase, Verdict};
@@ -72,23 +72,38 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
         for step in Step::ON_HOST {
             timed(step.name, progress, || step.run_on_host(&mut tally))?;
         }
+        tally += timed("cargo-deny", progress, || {
+            Ok::<_, TestError>(audit::cargo_deny(&checkout()?, &Lab::tools()?)?)
+        })?;
+        timed("programs that make packages", progress, || {
+            dist::prepare(progress)
+        })?;
         let lab = lab.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok::<_, TestError>(lab?)
     })?;
     print!("{}", lab.versions());
     lab.fetch_crates()?;
     test_layer::install(&lab, Profile::Tests)?;
-    tally += timed("cargo-deny", progress, || {
-        audit::cargo_deny(lab.checkout(), &lab.cache().join("tools"))
-    })?;
     for step in Step::IN_LAB {
         timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
     }
-    tally += timed("tests with real dma-bufs", progress, || {
-        dma_buf::run(&lab, None, progress)
+    let guest = dma_buf::Guest::boot(&lab, progress)?;
+    let fuzzers = thread::scope(|scope| {
+        // A guest keeps one processor busy, and a build the others.
+        let in_guest = scope.spawn(move || {
+            timed("tests with real dma-bufs", progress, || {
+                guest.test(None, progress)
+            })
+        });
+        let fuzzers = timed("fuzz targets", progress, || {
+            fuzz::build(&lab, Purpose::Smoke, progress)
+        })?;
+        timed("whole systems", progress, || coherd::build(&lab, progress))?;
+        let in_guest = in_guest.join();
+        tally += in_guest.unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok::<_, TestError>(fuzzers)
     })?;
-    fuzz(&lab, progress, &mut tally)?;
-    coherd::build(&lab, progress)?;
+    fuzz(&lab, &fuzzers, progress, &mut tally)?;
     tally += timed("shipped files", progress, || shipped::check(&lab))?;
     let counts = timed("conformance of coherd", progress, || {
         conformance::check(&lab, progress)
@@ -116,10 +131,12 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
 }
 
 /// As many targets at a time as there are processors: a target is one thread.
-fn fuzz(lab: &Lab, progress: &Progress, tally: &mut Tally) -> Result<(), FuzzError> {
-    let fuzzers = timed("fuzz targets", progress, || {
-        fuzz::build(lab, Purpose::Smoke, progress)
-    })?;
+fn fuzz(
+    lab: &Lab,
+    fuzzers: &Fuzzers,
+    progress: &Progress,
+    tally: &mut Tally,
+) -> Result<(), FuzzError> {
     let targets = Mutex::new(Target::ALL.iter());
     let next = || targets.lock().ok()?.next().copied();
     let work = || -> Result<Vec<Outcome>, FuzzError> {
@@ -127,7 +144,7 @@ fn fuzz(lab: &Lab, progress: &Progress, tally: &mut Tally) -> Result<(), FuzzErr
         while let Some(target) = next() {
             let name = target.name();
             outcomes.push(timed(name, progress, || {
-                fuzz::smoke(lab, &fuzzers, target, FUZZ)
+                fuzz::smoke(lab, fuzzers, target, FUZZ)
             })?);
         }
         Ok(outcomes)
