@@ -3,7 +3,8 @@
 //! virglrenderer speaks to the worker of each context over a socket. When that hangs up it tells
 //! nobody, and its thread for the context polls without a pause until the context is destroyed:
 //! a guest that ends its own workers would have the processors of the host. So the sockets are
-//! watched here too, by their numbers, because virglrenderer does not hand them out.
+//! watched here too, by their numbers, because virglrenderer does not hand them out. The processes
+//! would not tell: a worker that a guest has taken over can hang up and live.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
