@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod gpu_check;
 pub mod graph;
 pub mod lab;
+pub mod lanes;
 pub mod libtest;
 pub mod progress;
 pub mod shipped;

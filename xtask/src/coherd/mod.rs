@@ -128,11 +128,9 @@ impl Coherd {
         vulkan: Vulkan,
         arguments: &[&str],
     ) -> Result<Self, CoherdError> {
-        let name = unused_name(folder);
-        let [socket, sync_socket, control_socket, config, log] =
-            ["sock", "sync", "control", "toml", "log"]
-                .map(|end| folder.join(format!("{name}.{end}")));
-        let output = File::create(&log).map_err(failed("create coherd's log"))?;
+        let (output, log) = new_log(folder).map_err(failed("create coherd's log"))?;
+        let [socket, sync_socket, control_socket, config] =
+            ["sock", "sync", "control", "toml"].map(|end| log.with_extension(end));
         File::create(&config).map_err(failed("create coherd's configuration"))?;
         command.arg("--socket-path").arg(&socket);
         command.arg("--sync-socket").arg(&sync_socket);
@@ -312,11 +310,17 @@ fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }
 
-fn unused_name(folder: &Path) -> String {
-    (0u32..)
-        .map(|number| format!("coherd{number}"))
-        .find(|name| !folder.join(format!("{name}.log")).exists())
-        .unwrap_or_default()
+/// A file with a name that no other coherd's log in the folder has.
+fn new_log(folder: &Path) -> io::Result<(File, PathBuf)> {
+    let mut number = 0;
+    loop {
+        let path = folder.join(format!("coherd{number}.log"));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What a worker of the render server says of a program that was killed, if it gets so far.

@@ -1,7 +1,7 @@
 //! Whole-system cases: programs in a guest of stock QEMU, coherd on the lab's driver.
 //!
-//! Cases of one kind share a guest, one after the other. One that fails costs the next ones nothing: they get a
-//! new guest.
+//! Cases of one kind share a guest, one after the other; kinds run side by side, since a guest keeps one processor
+//! busy. One that fails costs the next ones nothing: they get a new guest.
 
 mod app;
 mod blob;
@@ -34,6 +34,7 @@ use rig::{Rig, Setup};
 
 use crate::explain::one_line;
 use crate::lab::Lab;
+use crate::lanes::side_by_side;
 use crate::progress::Progress;
 
 /// Why no case was run.
@@ -42,6 +43,9 @@ use crate::progress::Progress;
 pub struct NoSuchCase {
     filter: String,
 }
+
+/// Guests at a time.
+const LANES: usize = 2;
 
 struct Case {
     name: &'static str,
@@ -146,12 +150,22 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
             filter: filter.to_owned(),
         });
     }
-    let mut report = Report::default();
-    let mut shared: Option<(Setup, Rig<'_>)> = None;
-    for case in chosen {
-        let usable = shared.take().filter(|(setup, _)| *setup == case.setup);
-        let rig = match usable {
-            Some((_, rig)) => Ok(rig),
+    let kinds = chosen.chunk_by(|one, next| one.setup == next.setup);
+    let entries = side_by_side(LANES, kinds.collect(), |cases| {
+        run_kind(lab, cases, progress)
+    });
+    Ok(Report {
+        entries: entries.concat(),
+    })
+}
+
+/// Runs cases that can share guests.
+fn run_kind(lab: &Lab, cases: &[&Case], progress: &Progress) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut shared = None;
+    for case in cases {
+        let rig = match shared.take() {
+            Some(rig) => Ok(rig),
             None => Rig::start(lab, case.setup, progress),
         };
         let began = Instant::now();
@@ -172,7 +186,7 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
         }
         let Played { verdict, left, .. } = played;
         if case.after == After::Idle && !matches!(verdict, Verdict::Failed(_)) {
-            shared = left.map(|rig| (case.setup, rig));
+            shared = left;
         }
         let entry = Entry {
             name: case.name,
@@ -183,9 +197,9 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
         if let Verdict::Failed(why) = &entry.verdict {
             eprintln!("{why}");
         }
-        report.entries.push(entry);
+        entries.push(entry);
     }
-    Ok(report)
+    entries
 }
 
 /// A case that was played.

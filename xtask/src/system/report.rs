@@ -28,7 +28,7 @@ pub struct Entry {
 /// All cases that were run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// One entry a case, in the order they ran.
+    /// One entry a case, in the order in which they are listed.
     pub entries: Vec<Entry>,
 }
 

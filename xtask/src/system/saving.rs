@@ -38,7 +38,7 @@ fn move_to(rig: &mut Rig<'_>, vulkan: Vulkan) -> Result<Verdict, Failure> {
     let keeper = App::start(&rig.vm, program(KEEPER).display().to_string())?;
     keeper.prints(KEEPS)?;
     let looks = keeper.works_on(0)?;
-    let file = rig.lab.run_dir().join("gpu.state");
+    let file = rig.vm.dir().join("gpu.state");
     ctl::by_sync(rig.lab, &rig.coherd, &["verify"])?;
     let before = seen(rig.lab, &rig.coherd)?;
 

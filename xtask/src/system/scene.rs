@@ -61,14 +61,14 @@ impl<'vm> Scene<'vm> {
     pub fn is_right(&self, lab: &Lab) -> Result<Frames, Failure> {
         self.app.succeeds()?;
         let frames = read(self.share, self.name)?;
-        compare(&frames, &reference(lab, &frames)?)?;
+        compare(&frames, &reference(lab, self.share, &frames)?)?;
         Ok(frames)
     }
 }
 
 /// Draws the same frames on the same driver, in the lab rather than in a guest.
-fn reference(lab: &Lab, like: &Frames) -> Result<Frames, Failure> {
-    let (folder, name) = (lab.run_dir(), "reference");
+fn reference(lab: &Lab, folder: &Path, like: &Frames) -> Result<Frames, Failure> {
+    let name = "reference";
     forget(folder, name)?;
     let output = lab
         .command(program("vk-scene"))

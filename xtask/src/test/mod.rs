@@ -2,10 +2,8 @@
 
 mod cargo;
 
-use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::Mutex;
-use std::thread::{self, ScopedJoinHandle, available_parallelism};
+use std::thread;
 use std::time::Instant;
 
 use self::cargo::{CargoError, Step};
@@ -14,8 +12,9 @@ use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
 use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
-use crate::fuzz::{self, FuzzError, Fuzzers, Outcome, Purpose, Target};
+use crate::fuzz::{self, FuzzError, Fuzzers, Purpose, Target};
 use crate::lab::{Lab, LabError, checkout};
+use crate::lanes::side_by_side;
 use crate::progress::Progress;
 use crate::shipped::{self, ShippedError};
 use crate::system::{self, NoSuchCase, Verdict};
@@ -137,34 +136,18 @@ fn fuzz(
     progress: &Progress,
     tally: &mut Tally,
 ) -> Result<(), FuzzError> {
-    let targets = Mutex::new(Target::ALL.iter());
-    let next = || targets.lock().ok()?.next().copied();
-    let work = || -> Result<Vec<Outcome>, FuzzError> {
-        let mut outcomes = Vec::new();
-        while let Some(target) = next() {
-            let name = target.name();
-            outcomes.push(timed(name, progress, || {
-                fuzz::smoke(lab, fuzzers, target, FUZZ)
-            })?);
-        }
-        Ok(outcomes)
+    let smoke = |target: Target| {
+        timed(target.name(), progress, || {
+            fuzz::smoke(lab, fuzzers, target, FUZZ)
+        })
     };
-    let workers = available_parallelism().map_or(1, NonZero::get);
-    let done: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let joined = workers.into_iter().map(ScopedJoinHandle::join);
-        joined
-            .map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect()
-    });
-    for outcomes in done {
-        for outcome in outcomes? {
-            *match outcome.is_clean() {
-                true => &mut tally.passed,
-                false => &mut tally.failed,
-            } += 1;
-            println!("{outcome}");
-        }
+    for outcome in side_by_side(usize::MAX, Target::ALL.to_vec(), smoke) {
+        let outcome = outcome?;
+        *match outcome.is_clean() {
+            true => &mut tally.passed,
+            false => &mut tally.failed,
+        } += 1;
+        println!("{outcome}");
     }
     Ok(())
 }
