@@ -1,5 +1,6 @@
 //! Packages in use.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
@@ -37,13 +38,18 @@ const FILES: [&str; 8] = [
 ];
 
 /// Has the .deb installed, used by the demonstration's guest through a socket of systemd's, and
-/// removed; then the same with the units, under a systemd of their own.
+/// removed; beside that the same with the units, under a systemd of their own.
 pub fn deb(lab: &Lab, deb: &Path, progress: &Progress, tally: &mut Tally) -> Result<(), DistError> {
     let copy = Copy { lab, deb, progress };
-    let (status, drawn) = copy.run(INSTALL, "gpu.sock")?;
+    let (installed, booted) = thread::scope(|scope| {
+        let booted = scope.spawn(|| copy.run(BOOT, "units/vm.sock"));
+        let installed = copy.run(INSTALL, "gpu.sock");
+        (installed, booted.join())
+    });
+    let (status, drawn) = installed?;
     report(".deb installs and leaves nothing", status.success(), tally);
     report("installed coherd draws for the demo's guest", drawn, tally);
-    let (status, drawn) = copy.run(BOOT, "units/vm.sock")?;
+    let (status, drawn) = booted.unwrap_or_else(|panic| resume_unwind(panic))?;
     if status.code() == Some(IMPOSSIBLE) {
         println!("SKIPPED: units under systemd: this machine boots none in a namespace, see above");
         tally.skipped += 1;
