@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::app::App;
+use super::app::{App, shell};
 use super::failure::{Failure, expect};
 use super::process;
 use super::report::Verdict;
@@ -19,11 +19,13 @@ const WINDOWS: u32 = 6;
 
 const END: Duration = Duration::from_secs(30);
 
+/// Has the guest's console show its cursor all the time.
+pub const STOP_BLINKING: &str = "echo 0 >/sys/class/graphics/fbcon/cursor_blink";
+
 /// Neither coherd nor its render server wakes up for a guest that does nothing.
 pub fn idle(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     // The console blinks a cursor, and each time is work that the guest asked for.
-    rig.vm
-        .run("echo 0 >/sys/class/graphics/fbcon/cursor_blink", END)?;
+    shell(&rig.vm, STOP_BLINKING)?;
     let processes = [rig.coherd.pid(), rig.render_server()?];
     let mut counts = Vec::new();
     for _ in 0..WINDOWS {

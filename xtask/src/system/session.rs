@@ -6,6 +6,7 @@ use super::app::{App, shell};
 use super::failure::{Failure, expect};
 use super::kernel_log::{console_is_clean, mark};
 use super::kms::{Card, console, modetest};
+use super::quiet::STOP_BLINKING;
 use super::report::Verdict;
 use super::rig::Rig;
 use super::scene::{DRAWING, ENDLESS, Scene};
@@ -71,6 +72,8 @@ pub fn kernel_log(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
 
 /// Ends the kernel's life and checks what it says on the console meanwhile, with all its levels shown there.
 fn last_words(rig: &Rig<'_>, command: &str, word: &str) -> Result<(), Failure> {
+    // Linux 6.12 breaks the queues of a device before it ends, and warns where its console draws then.
+    shell(&rig.vm, STOP_BLINKING)?;
     let before = rig.vm.console().len();
     rig.vm
         .spawn(&format!("busybox dmesg -n 8; busybox {command}"))?;
