@@ -5,10 +5,16 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 
-/// Does each item's work, in as many threads as there are processors and at most `most`, and
-/// returns what came of it in the order of the items. Items are begun in that order too.
+/// Processors that this process may use.
+#[must_use]
+pub fn processors() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Does each item's work, in so many threads, and returns what came of it in the order of the items.
+/// Items are begun in that order too.
 pub fn side_by_side<T: Send, R: Send>(
-    most: usize,
+    lanes: usize,
     items: Vec<T>,
     work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
@@ -24,11 +30,8 @@ pub fn side_by_side<T: Send, R: Send>(
         }
         done
     };
-    let processors = available_parallelism().map_or(1, NonZero::get);
     let mut done: Vec<(usize, R)> = thread::scope(|scope| {
-        let lanes: Vec<_> = (0..processors.min(most))
-            .map(|_| scope.spawn(lane))
-            .collect();
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
         let joined = lanes.into_iter().map(thread::ScopedJoinHandle::join);
         joined
             .flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))

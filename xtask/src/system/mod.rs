@@ -1,7 +1,7 @@
 //! Whole-system cases: programs in a guest of stock QEMU, coherd on the lab's driver.
 //!
-//! Cases of one kind share a guest, one after the other; kinds run side by side, since a guest keeps one processor
-//! busy. One that fails costs the next ones nothing: they get a new guest.
+//! Cases of one kind share a guest, one after the other; kinds run side by side where there are processors for it. One
+//! that fails costs the next ones nothing: they get a new guest.
 
 mod app;
 mod blob;
@@ -34,7 +34,7 @@ use rig::{Rig, Setup};
 
 use crate::explain::one_line;
 use crate::lab::Lab;
-use crate::lanes::side_by_side;
+use crate::lanes::{processors, side_by_side};
 use crate::progress::Progress;
 
 /// Why no case was run.
@@ -44,8 +44,8 @@ pub struct NoSuchCase {
     filter: String,
 }
 
-/// Guests at a time.
-const LANES: usize = 2;
+/// What a guest and its GPU keep busy.
+const PROCESSORS: usize = 2;
 
 struct Case {
     name: &'static str,
@@ -150,8 +150,9 @@ pub fn run(lab: &Lab, progress: &Progress, filter: Option<&str>) -> Result<Repor
             filter: filter.to_owned(),
         });
     }
+    let lanes = (processors() / PROCESSORS).max(1);
     let kinds = chosen.chunk_by(|one, next| one.setup == next.setup);
-    let entries = side_by_side(LANES, kinds.collect(), |cases| {
+    let entries = side_by_side(lanes, kinds.collect(), |cases| {
         run_kind(lab, cases, progress)
     });
     Ok(Report {

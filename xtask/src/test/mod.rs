@@ -14,7 +14,7 @@ use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
 use crate::fuzz::{self, FuzzError, Fuzzers, Purpose, Target};
 use crate::lab::{Lab, LabError, checkout};
-use crate::lanes::side_by_side;
+use crate::lanes::{processors, side_by_side};
 use crate::progress::Progress;
 use crate::shipped::{self, ShippedError};
 use crate::system::{self, NoSuchCase, Verdict};
@@ -141,7 +141,7 @@ fn fuzz(
             fuzz::smoke(lab, fuzzers, target, FUZZ)
         })
     };
-    for outcome in side_by_side(usize::MAX, Target::ALL.to_vec(), smoke) {
+    for outcome in side_by_side(processors(), Target::ALL.to_vec(), smoke) {
         let outcome = outcome?;
         *match outcome.is_clean() {
             true => &mut tally.passed,
