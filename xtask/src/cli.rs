@@ -111,7 +111,8 @@ impl Cli {
             Task::Test => Ok(success(test::run(&progress)?)),
             Task::Dist { check } => packages(check, &progress),
             Task::DmaBuf { filter } => {
-                let guest = dma_buf::Guest::boot(&Lab::ensure(&progress)?, &progress)?;
+                let lab = Lab::ensure(&progress)?;
+                let guest = dma_buf::Guest::boot(&lab, &progress)?;
                 let tally = guest.test(filter.as_deref(), &progress)?;
                 println!("{tally}");
                 Ok(success(tally.failed == 0))

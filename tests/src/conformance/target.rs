@@ -165,6 +165,7 @@ impl Target {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    socket: PathBuf,
     log: PathBuf,
 }
 
@@ -190,21 +191,19 @@ impl Process {
                 program: program.clone(),
                 source,
             })?;
-        let mut process = Self { child, log };
-        let stream = process.connect(&socket)?;
-        // Nobody else is to connect, and the folder shall not fill up.
-        let _ = fs::remove_file(&socket);
+        let mut process = Self { child, socket, log };
+        let stream = process.connect()?;
         Ok((process, stream))
     }
 
-    fn connect(&mut self, socket: &Path) -> Result<UnixStream, TargetError> {
+    fn connect(&mut self) -> Result<UnixStream, TargetError> {
         let deadline = Instant::now() + START;
         loop {
-            match UnixStream::connect(socket) {
+            match UnixStream::connect(&self.socket) {
                 Ok(stream) => return Ok(stream),
                 Err(source) if Instant::now() >= deadline => {
                     return Err(TargetError::Connect {
-                        path: socket.to_owned(),
+                        path: self.socket.clone(),
                         source,
                     });
                 }
@@ -248,6 +247,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A backend that just began to listen may still look at its socket's file, so not before.
+        let _ = fs::remove_file(&self.socket);
         let _ = fs::remove_file(&self.log);
     }
 }

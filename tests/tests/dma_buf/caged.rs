@@ -51,8 +51,12 @@ fn peer_and_gpu_reach_each_other_through_a_daemon_in_its_cage() {
     }
     command.push(sync.clone().into());
     let mut target = Target::command(command, Renewal::Never).unwrap();
-    let Connected { stream, backend } = target.connect().unwrap();
-    let frontend = Frontend::from_stream(stream, Config::new(Flavour::Qemu)).unwrap();
+    let Connected {
+        stream,
+        mut backend,
+    } = target.connect().unwrap();
+    let frontend = Frontend::from_stream(stream, Config::new(Flavour::Qemu))
+        .unwrap_or_else(|error| panic!("{error}: {:?}", backend.last_words()));
     frontend.start().unwrap();
     let mut gpu = Gpu::new(&frontend).unwrap();
     let mut program = BlobProgram::new(&mut gpu, 1, 1000).unwrap();

@@ -107,6 +107,10 @@ done
 user=$(booted stat -c %u "/proc/$main")
 echo "it runs as user $user"
 test "$user" -ge 61184
+serves() {
+    booted coherd ctl metrics --control-socket /run/coherd/vm/control | grep -x 'coherd_vmm_connected 1'
+}
+until_it serves
 
 step the end of the VMM
 ended() { ! booted systemctl is-active coherd@vm.service; }
