@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,7 +39,9 @@ struct Leaving {
 /// See the module's description.
 #[derive(Debug)]
 pub struct WorkerProcesses {
-    /// The list of the server's children, if the kernel has one.
+    /// The list of the server's children. Where /proc hides processes it shows the server once that
+    /// has become its own program.
+    list: PathBuf,
     children: Option<File>,
     of_context: HashMap<u32, OwnedFd>,
     leaving: Vec<Leaving>,
@@ -53,11 +56,9 @@ impl WorkerProcesses {
     /// The error of timerfd_create.
     pub fn new(server: Pid) -> Result<Self, Errno> {
         let server = server.as_raw_pid();
-        let children = File::open(format!("/proc/{server}/task/{server}/children"))
-            .inspect_err(|error| warn!(%error, "workers that do not end cannot be ended"))
-            .ok();
         Ok(Self {
-            children,
+            list: format!("/proc/{server}/task/{server}/children").into(),
+            children: None,
             of_context: HashMap::new(),
             leaving: Vec::new(),
             ticker: Ticker::new()?,
@@ -85,7 +86,10 @@ impl WorkerProcesses {
         {
             self.of_context.insert(ctx_id, process);
         } else if let Some(held_back) = self.log.pass(Instant::now()) {
-            warn!(ctx_id, held_back, "the context's worker could not be found");
+            warn!(
+                ctx_id,
+                held_back, "the context's worker could not be found, and cannot be ended"
+            );
         }
         Ok(created)
     }
@@ -128,7 +132,10 @@ impl WorkerProcesses {
         }
     }
 
-    fn list(&self) -> Vec<Pid> {
+    fn list(&mut self) -> Vec<Pid> {
+        if self.children.is_none() {
+            self.children = File::open(&self.list).ok();
+        }
         let Some(file) = &self.children else {
             return Vec::new();
         };
@@ -165,8 +172,7 @@ mod tests {
         let mut workers = WorkerProcesses::new(rustix::process::getpid()).unwrap();
         // Tests run in threads, whose children are listed by thread.
         let thread = rustix::thread::gettid().as_raw_pid();
-        let list = format!("/proc/self/task/{thread}/children");
-        workers.children = Some(File::open(list).unwrap());
+        workers.list = format!("/proc/self/task/{thread}/children").into();
         workers
     }
 
@@ -175,6 +181,24 @@ mod tests {
             .arg("1000")
             .stdin(Stdio::null())
             .spawn()
+    }
+
+    #[test]
+    fn worker_is_found_of_a_server_that_could_not_be_seen_at_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut workers = WorkerProcesses::new(rustix::process::getpid()).unwrap();
+        workers.list = folder.path().join("children");
+        let list = workers.list.clone();
+        let create = || {
+            let worker = endless()?;
+            std::fs::write(&list, format!("{} ", worker.id()))?;
+            Ok::<_, std::io::Error>(worker)
+        };
+
+        let mut worker = workers.create(1, create).unwrap();
+
+        workers.kill(1);
+        assert!(!worker.wait().unwrap().success());
     }
 
     #[test]
