@@ -17,12 +17,16 @@ pub struct Table {
 }
 
 impl Table {
-    /// Adds frames per second, of which more is better. `None` is a driver that came to nothing.
+    /// Adds frames per second, of which more is better. `None` is a driver that came to nothing;
+    /// vkmark's are whole numbers, and what is under 1 is no measure.
     pub fn add_rate(&mut self, what: &str, ours: Option<f64>, alone: Option<f64>) {
-        let shown = |rate: Option<f64>| {
-            rate.map_or_else(|| "no result".to_owned(), |rate| format!("{rate:.1} fps"))
+        let shown = |rate: Option<f64>| match rate {
+            None => "no result".to_owned(),
+            Some(rate) if rate < 1.0 => "under 1 fps".to_owned(),
+            Some(rate) => format!("{rate:.1} fps"),
         };
-        let ratio = ours.zip(alone).map(|(ours, alone)| ours / alone);
+        let measured = ours.zip(alone).filter(|(_, alone)| *alone >= 1.0);
+        let ratio = measured.map(|(ours, alone)| ours / alone);
         self.add(what, shown(ours), shown(alone), ratio);
     }
 
@@ -80,7 +84,8 @@ mod tests {
         table.add_rate("rate", Some(150.0), Some(3.0));
         table.add_time("time", 20_000, 1_000_000);
         table.add_rate("none", Some(150.0), None);
+        table.add_rate("too slow", Some(150.0), Some(0.0));
         let ratios: Vec<&str> = table.rows.iter().map(|row| row.ratio.as_str()).collect();
-        assert_eq!(ratios, ["50.0x", "50.0x", "-"]);
+        assert_eq!(ratios, ["50.0x", "50.0x", "-", "-"]);
     }
 }
