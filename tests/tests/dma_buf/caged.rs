@@ -3,6 +3,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use coherd_protocol::memory::{Access, MemoryProperties};
 use coherd_sync::{Backing, Capabilities, Connection, Options};
@@ -19,6 +20,9 @@ const RAM: MemoryProperties = MemoryProperties::HOST_VISIBLE
     .union(MemoryProperties::HOST_CACHED);
 
 const BLOB: u32 = 1;
+
+/// An emulated machine takes long to start a Vulkan driver.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Bytes of its first page, which the peer writes; the GPU writes the second one.
 const FIRST: usize = 4096;
@@ -55,7 +59,11 @@ fn peer_and_gpu_reach_each_other_through_a_daemon_in_its_cage() {
         stream,
         mut backend,
     } = target.connect().unwrap();
-    let frontend = Frontend::from_stream(stream, Config::new(Flavour::Qemu))
+    let config = Config {
+        timeout: PATIENCE,
+        ..Config::new(Flavour::Qemu)
+    };
+    let frontend = Frontend::from_stream(stream, config)
         .unwrap_or_else(|error| panic!("{error}: {:?}", backend.last_words()));
     frontend.start().unwrap();
     let mut gpu = Gpu::new(&frontend).unwrap();
@@ -70,6 +78,7 @@ fn peer_and_gpu_reach_each_other_through_a_daemon_in_its_cage() {
     gpu.map_blob(BLOB, 0).unwrap();
     let options = Options {
         capabilities: Capabilities::DESCRIBE | Capabilities::WRITE,
+        answer_within: PATIENCE,
         ..Options::default()
     };
     let peer = Connection::connect(&sync, &options).unwrap();

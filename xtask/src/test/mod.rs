@@ -86,23 +86,14 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     for step in Step::IN_LAB {
         timed(step.name, progress, || step.run_in_lab(&lab, &mut tally))?;
     }
-    let guest = dma_buf::Guest::boot(&lab, progress)?;
-    let fuzzers = thread::scope(|scope| {
-        // A guest keeps one processor busy, and a build the others.
-        let in_guest = scope.spawn(move || {
-            timed("tests with real dma-bufs", progress, || {
-                guest.test(None, progress)
-            })
-        });
-        let fuzzers = timed("fuzz targets", progress, || {
-            fuzz::build(&lab, Purpose::Smoke, progress)
-        })?;
-        timed("whole systems", progress, || coherd::build(&lab, progress))?;
-        let in_guest = in_guest.join();
-        tally += in_guest.unwrap_or_else(|panic| resume_unwind(panic))?;
-        Ok::<_, TestError>(fuzzers)
+    tally += timed("tests with real dma-bufs", progress, || {
+        dma_buf::Guest::boot(&lab, progress)?.test(None, progress)
+    })?;
+    let fuzzers = timed("fuzz targets", progress, || {
+        fuzz::build(&lab, Purpose::Smoke, progress)
     })?;
     fuzz(&lab, &fuzzers, progress, &mut tally)?;
+    coherd::build(&lab, progress)?;
     tally += timed("shipped files", progress, || shipped::check(&lab))?;
     let counts = timed("conformance of coherd", progress, || {
         conformance::check(&lab, progress)

@@ -42,7 +42,6 @@ pub struct WorkerProcesses {
     /// The list of the server's children. Where /proc hides processes it shows the server once that
     /// has become its own program.
     list: PathBuf,
-    children: Option<File>,
     of_context: HashMap<u32, OwnedFd>,
     leaving: Vec<Leaving>,
     ticker: Ticker,
@@ -58,7 +57,6 @@ impl WorkerProcesses {
         let server = server.as_raw_pid();
         Ok(Self {
             list: format!("/proc/{server}/task/{server}/children").into(),
-            children: None,
             of_context: HashMap::new(),
             leaving: Vec::new(),
             ticker: Ticker::new()?,
@@ -132,16 +130,10 @@ impl WorkerProcesses {
         }
     }
 
-    fn list(&mut self) -> Vec<Pid> {
-        if self.children.is_none() {
-            self.children = File::open(&self.list).ok();
-        }
-        let Some(file) = &self.children else {
-            return Vec::new();
-        };
+    fn list(&self) -> Vec<Pid> {
         let mut text = vec![0; LIST];
-        let len = file.read_at(&mut text, 0).unwrap_or(0);
-        let text = String::from_utf8_lossy(text.get(..len).unwrap_or_default());
+        let read = File::open(&self.list).and_then(|file| file.read_at(&mut text, 0));
+        let text = String::from_utf8_lossy(text.get(..read.unwrap_or(0)).unwrap_or_default());
         text.split_whitespace()
             .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
             .collect()
