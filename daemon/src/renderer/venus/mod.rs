@@ -289,3 +289,13 @@ fn owned_fd(descriptor: RutabagaDescriptor) -> OwnedFd {
         OwnedFd::from_raw_fd(descriptor.into_raw_descriptor())
     }
 }
+
+/// Tests that open sockets of the kind that workers have, or start programs, which opens some for a
+/// moment, one at a time: a watch takes the first that is new.
+#[cfg(test)]
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -177,6 +177,7 @@ mod tests {
 
     #[test]
     fn worker_is_found_of_a_server_that_could_not_be_seen_at_first() {
+        let _alone = super::super::alone();
         let folder = tempfile::tempdir().unwrap();
         let mut workers = WorkerProcesses::new(rustix::process::getpid()).unwrap();
         workers.list = folder.path().join("children");
@@ -195,6 +196,7 @@ mod tests {
 
     #[test]
     fn worker_that_does_not_end_after_its_context_is_ended() {
+        let _alone = super::super::alone();
         let mut workers = workers();
         let mut first = workers.create(1, endless).unwrap();
         let mut second = workers.create(2, endless).unwrap();

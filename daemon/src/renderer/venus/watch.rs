@@ -133,6 +133,7 @@ mod tests {
 
     #[test]
     fn dead_worker_is_told_until_its_context_is_gone() {
+        let _alone = super::super::alone();
         let (server, _peer) = pair(SocketType::SEQPACKET).unwrap();
         let mut watch = WorkerWatch::new(server.as_fd()).unwrap();
         let (ours, theirs) = watch.create(7, || pair(SocketType::SEQPACKET)).unwrap();
