@@ -1,7 +1,6 @@
 //! A folder in which a user who is not root can start coherd.
 
 use std::fs::{self, Permissions};
-use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use super::{CoherdError, failed, program};
 use crate::lab::Lab;
 
 /// `nobody`, of whom the host has no files.
-pub const USER: u32 = 65534;
+const USER: u32 = 65534;
 
 /// What has `setpriv` become that user.
 pub const OPTIONS: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -20,13 +19,8 @@ const FILES: [&str; 2] = ["coherd", "libVkLayer_coherd.so"];
 /// Makes the folder. The programs are copied there: where they are built, only root may be let in.
 pub fn prepare(lab: &Lab) -> Result<PathBuf, CoherdError> {
     let folder = lab.run_dir().join("ordinary");
-    let mut made = fs::create_dir(&folder);
-    if let Err(error) = &made
-        && error.kind() == io::ErrorKind::AlreadyExists
-    {
-        made = Ok(());
-    }
-    made.and_then(|()| chown(&folder, Some(USER), Some(USER)))
+    fs::create_dir_all(&folder)
+        .and_then(|()| chown(&folder, Some(USER), Some(USER)))
         .and_then(|()| fs::set_permissions(lab.run_dir(), Permissions::from_mode(0o711)))
         .map_err(failed("make a folder for an ordinary user"))?;
     let copied = lab

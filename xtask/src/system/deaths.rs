@@ -10,7 +10,7 @@ use super::process;
 use super::report::Verdict;
 use super::rig::Rig;
 use super::scene::{DRAWING, ENDLESS, Scene};
-use super::sharing::ENDLESS_VKMARK;
+use super::sharing::vkmark;
 use super::wait::until;
 
 const HOLD: &str = "hold --seconds 100000 --live 50";
@@ -50,7 +50,7 @@ pub fn killed_app(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
 
 /// The death of one program's worker is that program's own.
 pub fn worker_death(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
-    let victim = App::start(&rig.vm, ENDLESS_VKMARK.to_owned())?;
+    let victim = App::start(&rig.vm, vkmark(100_000))?;
     let worker = rig.new_worker(&[])?;
     let other = Scene::start(&rig.vm, "other", LONG)?;
     let second = rig.new_worker(&[worker])?;

@@ -10,7 +10,7 @@ use super::quiet::STOP_BLINKING;
 use super::report::Verdict;
 use super::rig::Rig;
 use super::scene::{DRAWING, ENDLESS, Scene};
-use super::sharing::{VKMARK, score};
+use super::sharing::{SHORT, score, vkmark};
 use super::wait::until;
 
 const END: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub fn kernel_log(rig: &mut Rig<'_>) -> Result<Verdict, Failure> {
     modetest::flips(&rig.vm, &card, true)?;
 
     mark(&rig.vm, "vkmark")?;
-    let benchmark = App::start(&rig.vm, VKMARK.to_owned())?.succeeds()?;
+    let benchmark = App::start(&rig.vm, vkmark(SHORT))?.succeeds()?;
 
     mark(&rig.vm, "a program is killed")?;
     let scene = Scene::start(&rig.vm, "killed", ENDLESS)?;

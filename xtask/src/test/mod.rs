@@ -12,7 +12,7 @@ use crate::coherd::{self, CoherdError};
 use crate::conformance::{self, ConformanceError};
 use crate::dist::{self, DistError};
 use crate::dma_buf::{self, DmaBufError};
-use crate::fuzz::{self, FuzzError, Fuzzers, Purpose, Target};
+use crate::fuzz::{self, FuzzError, Purpose, Target};
 use crate::lab::{Lab, LabError, checkout};
 use crate::lanes::{processors, side_by_side};
 use crate::progress::Progress;
@@ -89,10 +89,7 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
     tally += timed("tests with real dma-bufs", progress, || {
         dma_buf::Guest::boot(&lab, progress)?.test(None, progress)
     })?;
-    let fuzzers = timed("fuzz targets", progress, || {
-        fuzz::build(&lab, Purpose::Smoke, progress)
-    })?;
-    fuzz(&lab, &fuzzers, progress, &mut tally)?;
+    fuzz(&lab, progress, &mut tally)?;
     coherd::build(&lab, progress)?;
     tally += timed("shipped files", progress, || shipped::check(&lab))?;
     let counts = timed("conformance of coherd", progress, || {
@@ -121,15 +118,13 @@ pub fn run(progress: &Progress) -> Result<bool, TestError> {
 }
 
 /// As many targets at a time as there are processors: a target is one thread.
-fn fuzz(
-    lab: &Lab,
-    fuzzers: &Fuzzers,
-    progress: &Progress,
-    tally: &mut Tally,
-) -> Result<(), FuzzError> {
+fn fuzz(lab: &Lab, progress: &Progress, tally: &mut Tally) -> Result<(), FuzzError> {
+    let fuzzers = timed("fuzz targets", progress, || {
+        fuzz::build(lab, Purpose::Smoke, progress)
+    })?;
     let smoke = |target: Target| {
         timed(target.name(), progress, || {
-            fuzz::smoke(lab, fuzzers, target, FUZZ)
+            fuzz::smoke(lab, &fuzzers, target, FUZZ)
         })
     };
     for outcome in side_by_side(processors(), Target::ALL.to_vec(), smoke) {
