@@ -3,6 +3,7 @@
 use clap::Parser;
 use coherd::cli::{Cli, Command};
 use coherd::control::ControlSocket;
+use coherd::ctl::CtlError;
 use coherd_tests::rig::Server;
 use tempfile::TempDir;
 
@@ -48,12 +49,18 @@ impl Controlled {
             &["--control-socket", &control],
         ]
         .concat();
-        let Some(Command::Ctl(ctl)) = Cli::try_parse_from(all).unwrap().command else {
-            panic!("it is no ctl");
-        };
-        let mut out = Vec::new();
-        let result = ctl.run(&mut out);
+        let (out, result) = run(&all);
         let result = result.map_err(|error| coherd::explain::one_line(&error));
         (result, String::from_utf8(out).unwrap())
     }
+}
+
+/// What a command line of `coherd ctl` writes, and how it ends.
+pub fn run(arguments: &[&str]) -> (Vec<u8>, Result<(), CtlError>) {
+    let Some(Command::Ctl(ctl)) = Cli::try_parse_from(arguments).unwrap().command else {
+        panic!("it is no ctl");
+    };
+    let mut out = Vec::new();
+    let result = ctl.run(&mut out);
+    (out, result)
 }

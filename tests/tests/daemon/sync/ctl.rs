@@ -1,25 +1,17 @@
 //! `coherd ctl`, beside a guest.
 
-use clap::Parser;
-use coherd::cli::{Cli, Command};
 use coherd::ctl::CtlError;
 use coherd_sync::Status;
 use coherd_tests::sync_rig::SyncRig;
 
 use super::{INCOHERENT, RAM, READ_WRITE, entry, gpu_fills, gpu_hangs_at, mapped, place};
-use crate::{PAGE, pattern};
+use crate::{PAGE, control, pattern};
 
 /// What `coherd ctl` with these arguments writes, and how it ends.
 fn ctl(rig: &SyncRig, arguments: &[&str]) -> (Vec<u8>, Result<(), CtlError>) {
     let path = rig.path();
     let socket = ["--sync-socket", path.to_str().unwrap()];
-    let cli = Cli::parse_from([&["coherd", "ctl"], arguments, &socket].concat());
-    let Some(Command::Ctl(ctl)) = cli.command else {
-        panic!("another command");
-    };
-    let mut out = Vec::new();
-    let result = ctl.run(&mut out);
-    (out, result)
+    control::run(&[&["coherd", "ctl"], arguments, &socket].concat())
 }
 
 fn words(line: &str) -> Vec<&str> {
