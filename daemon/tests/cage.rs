@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -100,23 +100,35 @@ fn send(pid: u32, signal: Signal) {
 }
 
 /// A line of a status file.
-fn field(status: &Path, name: &str) -> String {
-    let text = fs::read_to_string(status).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
+fn field(status: &str, name: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap().trim_start_matches(':').trim().to_owned()
+}
+
+fn status(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/status")).unwrap()
+}
+
+/// Of each thread. Those that end while they are looked at have none.
+fn statuses(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok())
+        .collect()
 }
 
 /// Each thread's, since all of this is a thread's own.
 fn assert_confined(pid: u32, capabilities: &[&str]) {
-    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
-        let status = task.unwrap().path().join("status");
-        assert_eq!(field(&status, "Seccomp"), "2");
-        assert_eq!(field(&status, "NoNewPrivs"), "1");
-        let held = field(&status, "CapEff");
+    let statuses = statuses(pid);
+    assert!(!statuses.is_empty(), "process {pid} has ended");
+    for status in &statuses {
+        assert_eq!(field(status, "Seccomp"), "2");
+        assert_eq!(field(status, "NoNewPrivs"), "1");
+        let held = field(status, "CapEff");
         assert!(capabilities.contains(&held.as_str()), "{held}");
-        assert_eq!(field(&status, "CapPrm"), held);
-        assert_eq!(field(&status, "CapInh"), NONE);
-        assert_eq!(field(&status, "CapAmb"), NONE);
+        assert_eq!(field(status, "CapPrm"), held);
+        assert_eq!(field(status, "CapInh"), NONE);
+        assert_eq!(field(status, "CapAmb"), NONE);
     }
 }
 
@@ -137,8 +149,7 @@ fn running_daemon_has_filters_and_no_privileges() {
     let daemon = Daemon::start(&[]);
     assert_confined(daemon.inside(), &[NONE]);
     assert_confined(daemon.keeper(), &[NONE, FOLDERS]);
-    let status = format!("/proc/{}/status", daemon.inside());
-    assert_eq!(field(Path::new(&status), "CapBnd"), NONE);
+    assert_eq!(field(&status(daemon.inside()), "CapBnd"), NONE);
 }
 
 #[test]
@@ -148,8 +159,7 @@ fn running_daemon_is_in_namespaces_of_its_own() {
     for kind in ["user", "mnt", "pid", "ipc", "uts", "net"] {
         assert_ne!(namespace(inside, kind), namespace(std::process::id(), kind));
     }
-    let status = format!("/proc/{inside}/status");
-    assert!(field(Path::new(&status), "NSpid").ends_with("\t1"));
+    assert!(field(&status(inside), "NSpid").ends_with("\t1"));
 }
 
 #[test]
@@ -230,8 +240,7 @@ fn ordinary_user_has_the_same_cage() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.arg(copy);
     let daemon = Daemon::start_by(command, &[]);
-    let status = format!("/proc/{}/status", daemon.inside());
-    assert!(field(Path::new(&status), "Uid").starts_with("65534"));
+    assert!(field(&status(daemon.inside()), "Uid").starts_with("65534"));
     assert_confined(daemon.inside(), &[NONE]);
     assert_confined(daemon.keeper(), &[NONE]);
 }

@@ -148,7 +148,8 @@ fn watchdog_is_not_told_when_the_device_thread_stands_still() {
     let children = format!("/proc/{keeper}/task/{keeper}/children");
     let caged = std::fs::read_to_string(children).unwrap();
     let tasks = std::fs::read_dir(format!("/proc/{}/task", caged.trim())).unwrap();
-    let name = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap();
+    // Others may end while they are looked at.
+    let name = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
     let gpu = tasks
         .map(|task| task.unwrap().path())
         .find(|task| name(task).trim() == "gpu")
