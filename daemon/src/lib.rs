@@ -24,6 +24,7 @@ pub mod mailbox;
 pub mod mapping_type;
 pub mod memory;
 pub mod metrics;
+pub mod output;
 pub mod pulse;
 pub mod queue;
 pub mod reactor;

@@ -21,6 +21,7 @@ use coherd::explain::one_line;
 use coherd::guest_pat::HostFacts;
 use coherd::listen::Socket;
 use coherd::mapping_type::MappingTypes;
+use coherd::output::Output;
 use coherd::reload::{Reloader, SetLogLevel};
 #[cfg(feature = "venus")]
 use coherd::renderer::Dispatch;
@@ -66,10 +67,11 @@ enum MainError {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let mut output = Output(std::io::stdout());
     let result = match &cli.command {
-        Some(Command::Ctl(ctl)) => ctl.run(&mut std::io::stdout().lock()).map_err(Into::into),
+        Some(Command::Ctl(ctl)) => ctl.run(&mut output).map_err(Into::into),
         None if cli.print_capabilities => {
-            writeln!(std::io::stdout(), "{}", capabilities()).map_err(Into::into)
+            writeln!(output, "{}", capabilities()).map_err(Into::into)
         }
         None => run(cli),
     };

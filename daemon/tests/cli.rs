@@ -98,6 +98,15 @@ fn capabilities_are_those_of_a_gpu_without_virgl() {
 }
 
 #[test]
+fn capabilities_may_be_read_as_far_as_is_wanted() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = output(coherd(&["--print-capabilities"]).stdout(writer));
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
 fn program_without_a_socket_says_which_options_name_one() {
     let line = refusal(&mut coherd(&["--renderer", "2d"]));
     assert!(line.starts_with("coherd: no socket"), "{line}");
