@@ -65,7 +65,7 @@ impl Venus {
     fn start(host: Host, fences: FenceSink) -> Result<Self, RendererError> {
         let (server, socket) = RenderServer::start(&host)
             .map_err(|error| RendererError::Failed(format!("cannot start {error}")))?;
-        let workers = WorkerWatch::new(socket.as_fd())
+        let workers = WorkerWatch::new(server.id())
             .map_err(|errno| RendererError::Failed(format!("cannot watch workers: {errno}")))?;
         let processes = WorkerProcesses::new(server.id())
             .map_err(|errno| RendererError::Failed(format!("cannot watch workers: {errno}")))?;

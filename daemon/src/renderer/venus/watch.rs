@@ -3,8 +3,9 @@
 //! virglrenderer speaks to the worker of each context over a socket. When that hangs up it tells
 //! nobody, and its thread for the context polls without a pause until the context is destroyed:
 //! a guest that ends its own workers would have the processors of the host. So the sockets are
-//! watched here too, by their numbers, because virglrenderer does not hand them out. The processes
-//! would not tell: a worker that a guest has taken over can hang up and live.
+//! watched here too, by their numbers, because virglrenderer does not hand them out; that the render
+//! server has made a socket tells it from those of peers who connect just then. The processes would
+//! not tell: a worker that a guest has taken over can hang up and live.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,8 +15,10 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::Pid;
 use tracing::warn;
 
+use crate::credentials::Credentials;
 use crate::limiter::Limiter;
 
 /// Contexts taken at a time; the rest is there at the next look.
@@ -29,20 +32,20 @@ const SPAN: RawFd = 64;
 pub struct WorkerWatch {
     epoll: OwnedFd,
     sockets: HashMap<u32, RawFd>,
-    server: RawFd,
+    server: Pid,
     log: Limiter,
 }
 
 impl WorkerWatch {
-    /// Watches nobody; `server` is the socket to the render server itself.
+    /// Watches nobody, for now, of the workers of the render server with the process id `server`.
     ///
     /// # Errors
     /// The error of epoll_create1.
-    pub fn new(server: BorrowedFd<'_>) -> Result<Self, Errno> {
+    pub fn new(server: Pid) -> Result<Self, Errno> {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             sockets: HashMap::new(),
-            server: server.as_raw_fd(),
+            server,
             log: Limiter::new(Duration::from_secs(60), 1),
         })
     }
@@ -91,12 +94,10 @@ impl WorkerWatch {
     }
 
     fn watch(&mut self, ctx_id: u32, lowest: RawFd) -> Result<(), Errno> {
-        let known = |number: RawFd| {
-            number == self.server || self.sockets.values().any(|socket| *socket == number)
-        };
+        let known = |number: RawFd| self.sockets.values().any(|socket| *socket == number);
         let socket = (lowest..lowest.saturating_add(SPAN))
             .filter(|number| !known(*number))
-            .find_map(worker_socket)
+            .find_map(|number| worker_socket(number, self.server))
             .ok_or(Errno::NOTSOCK)?;
         // A hang-up is reported without being asked for.
         let id = EventData::new_u64(ctx_id.into());
@@ -111,14 +112,16 @@ fn lowest_free(any: BorrowedFd<'_>) -> Result<RawFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(any, 0).map(|fd| fd.as_raw_fd())
 }
 
-/// The fd of this number, if it is a socket like those to workers.
-fn worker_socket(number: RawFd) -> Option<BorrowedFd<'static>> {
+/// The fd of this number, if it is a socket that `server` has made as those to workers.
+fn worker_socket(number: RawFd, server: Pid) -> Option<BorrowedFd<'static>> {
     // SAFETY: the number is one that virglrenderer has just opened, and keeps open until the
     // context is destroyed by the caller's thread; or it is looked at and not used.
     #[allow(unsafe_code, reason = "virglrenderer does not hand out its sockets")]
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     let is_worker = sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
-        && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX);
+        && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+        && Credentials::seen_from_here(fd)
+            .is_ok_and(|maker| maker.pid == server.as_raw_pid().cast_unsigned());
     is_worker.then_some(fd)
 }
 
@@ -126,6 +129,7 @@ fn worker_socket(number: RawFd) -> Option<BorrowedFd<'static>> {
 mod tests {
     use super::*;
     use rustix::net::{SocketFlags, socketpair};
+    use rustix::process::{getpid, getppid};
 
     fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
         socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
@@ -134,8 +138,7 @@ mod tests {
     #[test]
     fn dead_worker_is_told_until_its_context_is_gone() {
         let _alone = super::super::alone();
-        let (server, _peer) = pair(SocketType::SEQPACKET).unwrap();
-        let mut watch = WorkerWatch::new(server.as_fd()).unwrap();
+        let mut watch = WorkerWatch::new(getpid()).unwrap();
         let (ours, theirs) = watch.create(7, || pair(SocketType::SEQPACKET)).unwrap();
         let (_others, _alive) = watch.create(8, || pair(SocketType::SEQPACKET)).unwrap();
         assert!(watch.dead().is_empty());
@@ -144,6 +147,18 @@ mod tests {
         assert_eq!(watch.dead(), [7]);
         drop(ours);
         watch.forget(7);
+        assert!(watch.dead().is_empty());
+    }
+
+    #[test]
+    fn socket_that_the_server_has_not_made_is_no_workers() {
+        let _alone = super::super::alone();
+        let server = getppid().unwrap();
+        let mut watch = WorkerWatch::new(server).unwrap();
+
+        let (_ours, theirs) = watch.create(7, || pair(SocketType::SEQPACKET)).unwrap();
+
+        drop(theirs);
         assert!(watch.dead().is_empty());
     }
 }
